@@ -1,0 +1,380 @@
+"""The recipe: what is asked of every stage, validated before any work starts.
+
+One class a stage. A field's comment-like description is its help on the command line, in `docs/cli.md` and in errors;
+`manifests.flags` makes the command line's options of the same fields. Nothing here knows a data set or a model.
+"""
+
+import re
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar, get_args
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from manifests.errors import Exit, UserError, known
+from manifests.pixels import Channels, Dtype, Interpolation, Normalise, Resize
+
+T = TypeVar("T", bound="Settings")
+DEDUPE = {"near": 64, "phash": 4, "dhash": 24, "exact": 0, "off": 0}  # method → default radius in bits
+DEDUPE_BITS = {"near": 512, "phash": 64, "dhash": 256}  # method → bits compared
+
+
+def _list(value: Any) -> Any:
+    """`a,b` or `@file` (a name a line) as a list; what is a list already stays."""
+    if not isinstance(value, str):
+        return value
+    if value.startswith("@"):
+        try:
+            lines = Path(value[1:]).read_text("utf-8-sig").splitlines()
+        except OSError as error:
+            raise ValueError(f"{value[1:]} cannot be read ({error.strerror})") from None
+        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _pairs(value: Any) -> Any:
+    """`old=new,old=new` as a table; what is a table already stays."""
+    if not isinstance(value, str):
+        return value
+    pairs = [part.partition("=") for part in _list(value)]
+    if bad := [left for left, sign, right in pairs if not (left and sign and right)]:
+        raise ValueError(f"{bad[0]!r} is not of the form old=new")
+    return {left.strip(): right.strip() for left, _, right in pairs}
+
+
+Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
+Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_list)]
+Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+
+
+class Settings(BaseModel):
+    """What is asked of one stage: frozen, and without unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+
+    def asked(self) -> dict[str, Any]:
+        """As plain JSON: what is remembered, and what a stage's key is made of."""
+        return self.model_dump(mode="json")
+
+
+class Source(Settings):
+    """One folder or archive; with a class of its own where the folders do not say it."""
+
+    path: str
+    class_name: str | None = Field(default=None, alias="class")
+    sample: int | None = Field(default=None, ge=1)
+
+
+def _sources(value: Any) -> Any:
+    """A path, `CLASS=PATH`, or a list of them or of tables."""
+    parts = [value] if isinstance(value, str | dict) else value
+    return [_source(part) if isinstance(part, str) else part for part in parts]
+
+
+def _source(text: str) -> dict[str, str]:
+    name, sign, path = text.partition("=")
+    return {"class": name, "path": path} if sign and not Path(text).exists() else {"path": text}
+
+
+class Extract(Settings):
+    source: Annotated[tuple[Source, ...], BeforeValidator(_sources)] = Field(
+        default=(), description="Folders or archives; CLASS=PATH gives all images of PATH one class."
+    )
+    sample: int | None = Field(default=None, ge=1, description="Random images taken of each source; default: all.")
+    layout: str | None = Field(default=None, description="Layout to read the source by; default: found by itself.")
+    labels: str | None = Field(default=None, description="Label list (CSV or TSV), in the source or elsewhere.")
+    image_column: str | None = Field(
+        default=None, description="Column of the label list that names images, by name or number."
+    )
+    label_column: str | None = Field(
+        default=None, description="Column of the label list that names classes, by name or number."
+    )
+    mapping: str | None = Field(default=None, description="Two columns that turn ids into class names.")
+    background: str = Field(
+        default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$", description="Colour under transparent pixels, as #rrggbb."
+    )
+    max_pixels: int = Field(default=100_000_000, ge=1, description="Pixels above which an image is refused unopened.")
+    seed: int = Field(default=0, ge=0, description="Seed of the random sample.")
+
+
+class Curate(Settings):
+    classes: Names = Field(
+        default=(), description="Classes to keep, in this order: a,b or @FILE; default: all, sorted."
+    )
+    rename: Pairs = Field(default={}, description="Rename or merge classes: gatto=cat,micio=cat.")
+    max_per_class: int | None = Field(
+        default=None, ge=1, description="Images kept of a class; of each given split by itself."
+    )
+    min_per_class: int | None = Field(default=None, ge=1, description="Fewest images a class may have.")
+    drop_small_classes: bool = Field(
+        default=False, description="Leave out classes under --min-per-class, instead of stopping."
+    )
+    min_side: int | None = Field(default=None, ge=1, description="Fewest pixels of the shorter side.")
+    dedupe: str = Field(
+        default="near:64",
+        description="Duplicates: near:BITS (phash 256 + dhash 256), phash:BITS, dhash:BITS, exact or off.",
+    )
+    reject: Names = Field(default=(), description="CSV files of images to leave out: path or sha256, reason.")
+    split: str = Field(
+        default="auto",
+        description="Fractions train,val or train,val,test; given: the source's; auto: given if there is, else 0.8,0.2.",
+    )
+    given_as: Pairs = Field(default={}, description="Use a given split as another: val=test.")
+    val_fraction: float = Field(
+        default=0.2, gt=0, lt=1, description="Of the given train, where val is missing and must be carved."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of the cap and the split.")
+
+    @field_validator("dedupe")
+    @classmethod
+    def _known_method(cls, value: str) -> str:
+        method, _, radius = value.partition(":")
+        if method not in DEDUPE:
+            raise ValueError(f"unknown method {method!r}. {known(method, DEDUPE)}")
+        if method in {"exact", "off"}:
+            if radius:
+                raise ValueError(f"{method} takes no radius")
+            return method
+        radius = radius or str(DEDUPE[method])
+        if not radius.isdecimal() or int(radius) >= DEDUPE_BITS[method]:
+            raise ValueError(f"the radius is a number of bits from 0 to {DEDUPE_BITS[method] - 1}, not {radius!r}")
+        return f"{method}:{int(radius)}"
+
+    @field_validator("split")
+    @classmethod
+    def _fractions(cls, value: str) -> str:
+        if value not in {"auto", "given"}:
+            parts = fractions(value)
+            if len(parts) not in {2, 3} or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-6:
+                raise ValueError("two or three fractions above 0 that add up to 1 (0.8,0.2), or given, or auto")
+        return value
+
+    @field_validator("given_as")
+    @classmethod
+    def _splits(cls, value: dict[str, str]) -> dict[str, str]:
+        for name in (*value, *value.values()):
+            if name not in {"train", "val", "test"}:
+                raise ValueError(f"unknown split {name!r}. {known(name, ('train', 'val', 'test'))}")
+        return value
+
+
+def fractions(split: str) -> tuple[float, ...]:
+    """`0.7,0.15,0.15` as numbers. Raises ValueError for anything else."""
+    try:
+        return tuple(float(part) for part in split.split(","))
+    except ValueError:
+        raise ValueError("two or three fractions (0.8,0.2), or given, or auto") from None
+
+
+Policy = str | dict[str, Any]  # a preset or list by name (`light`, `rotate:15,flip`), or operation → its strength
+
+
+class ClassAugment(Settings):
+    """What one class gets instead of the general rule."""
+
+    copies: int | None = Field(default=None, ge=0)
+    policy: Policy | None = None
+
+
+class Augment(Settings):
+    copies: int = Field(default=0, ge=0, description="Augmented copies of each training image.")
+    policy: Policy = Field(
+        default="light", description="light, strong, or operations: rotate:15,flip:horizontal,brightness:0.2."
+    )
+    balance_to: int | None = Field(
+        default=None, ge=1, description="Give smaller classes copies until they have this many views."
+    )
+    classes: dict[str, ClassAugment] = Field(default={}, json_schema_extra={"recipe_only": True})
+    seed: int = Field(default=0, ge=0, description="Seed of the drawn parameters.")
+
+
+def _size(value: Any) -> Any:
+    """224, "224" or "200x320" (height × width) as (height, width)."""
+    if isinstance(value, int):
+        return value, value
+    if isinstance(value, str):
+        if not (match := re.fullmatch(r"(\d+)(?:[x×](\d+))?", value.strip())):
+            raise ValueError("a number of pixels (224) or height x width (200x320)")
+        return int(match[1]), int(match[2] or match[1])
+    return value
+
+
+Side = Annotated[int, Field(ge=1, le=8192)]
+
+
+class Transform(Settings):
+    size: Annotated[tuple[Side, Side], BeforeValidator(_size)] = Field(
+        default=(224, 224), description="Pixels: 224, or height x width: 200x320."
+    )
+    resize: Resize = Field(
+        default="crop", description="crop fills and cuts the middle, pad fits and fills, squash ignores the aspect."
+    )
+    interpolation: Interpolation = Field(default="bilinear", description="Filter of the one resize, antialiased.")
+    channels: Channels = Field(default="rgb", description="Colour or grey.")
+    dtype: Dtype = Field(default="uint8", description="uint8: the run normalises; float shards are stored normalised.")
+    normalise: Normalise | None = Field(default=None, description="For float shards; with uint8 it belongs to train.")
+    shard_mb: int = Field(default=256, ge=1, description="Megabytes of a shard file at the most.")
+
+    @model_validator(mode="after")
+    def _normalised_once(self) -> "Transform":
+        if self.dtype == "uint8" and self.normalise is not None:
+            raise ValueError(
+                "normalise belongs to the run where the shards are uint8: use train --normalise, or a float --dtype"
+            )
+        if self.dtype != "uint8" and self.normalise is None:
+            return self.model_copy(update={"normalise": "imagenet"})
+        return self
+
+
+class Reported(Settings):
+    """What the report that a recipe repeats says of this run; shown beside ours, never used."""
+
+    accuracy: float | None = Field(default=None, ge=0, le=1)
+    loss: float | None = Field(default=None, ge=0)
+    f1: float | None = Field(default=None, ge=0, le=1)
+
+
+class Train(Settings):
+    run: str | None = Field(
+        default=None, alias="name", pattern=r"^[\w.+-]+$", description="Name of the run; default: model and settings."
+    )
+    model: str = Field(default="simple", description="simple, torchvision/NAME or timm/NAME.")
+    weights: str = Field(default="none", description="none, default (the library's own) or FILE.safetensors.")
+    freeze: Literal["none", "backbone"] = Field(default="none", description="backbone: only the head learns.")
+    normalise: Normalise | None = Field(
+        default=None, description="The model's first layer for uint8 shards; default imagenet."
+    )
+    pool: Literal["average", "flatten"] = Field(
+        default="average", description="How the backbone's last map becomes features."
+    )
+    head: Widths = Field(
+        default=(), description="Hidden widths of the head: 256 or 512,128; default: one linear layer."
+    )
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="Before each layer of the head.")
+    widths: Widths = Field(default=(32, 64, 128), description="Channels of the blocks of `simple`.")
+    epochs: int = Field(default=10, ge=1, description="Passes over the train split at the most.")
+    batch_size: int = Field(default=32, ge=1, description="Images a step.")
+    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Optimiser.")
+    learning_rate: float = Field(default=1e-3, gt=0, description="Step size at the start.")
+    weight_decay: float = Field(default=0.0, ge=0, description="Per step, as the optimiser defines it.")
+    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of sgd.")
+    schedule: Literal["none", "step", "plateau", "exponential", "cosine"] = Field(
+        default="none", description="How the learning rate falls."
+    )
+    step_epochs: int = Field(default=10, ge=1, description="step: epochs between two falls.")
+    gamma: float = Field(
+        default=0.5, gt=0, lt=1, description="step, exponential and plateau: what the learning rate is multiplied by."
+    )
+    plateau_epochs: int = Field(
+        default=5, ge=0, description="plateau: epochs without a better value that it waits for."
+    )
+    patience: int | None = Field(
+        default=None, ge=0, description="Epochs without a better value before stopping; default: never."
+    )
+    monitor: Literal["val_loss", "val_accuracy"] = Field(
+        default="val_loss", description="What best, patience and plateau look at."
+    )
+    seed: int = Field(default=0, ge=0, description="Seed of weights, order and dropout.")
+    transform: dict[str, Any] = Field(default={}, json_schema_extra={"recipe_only": True})  # this run's own pixels
+    reported: Reported | None = Field(default=None, json_schema_extra={"recipe_only": True})
+
+    @model_validator(mode="after")
+    def _freezing_needs_weights(self) -> "Train":
+        if self.freeze == "backbone" and self.weights == "none":
+            raise ValueError(
+                "freeze = backbone with weights = none would keep random features; name weights or freeze = none"
+            )
+        return self
+
+
+class Recipe(Settings):
+    """A TOML file: one data set, its stages, its runs."""
+
+    dataset: str = Field(pattern=r"^[\w.+-]+$")
+    about: str = ""
+    extract: Extract = Extract()
+    curate: Curate = Curate()
+    augment: Augment = Augment()
+    transform: Transform = Transform()
+    runs: tuple[Train, ...] = ()
+
+    @model_validator(mode="after")
+    def _runs_are_distinct(self) -> "Recipe":
+        names = [run.run for run in self.runs]
+        if None in names or len(set(names)) < len(names):
+            raise ValueError("every run needs a name of its own")
+        for run in self.runs:
+            run_transform(self.transform, run)
+        return self
+
+
+def run_transform(general: Transform, run: Train) -> Transform:
+    """The transform of one run: the recipe's, with what the run states otherwise."""
+    return Transform.model_validate(general.model_dump() | run.transform) if run.transform else general
+
+
+STAGE_SETTINGS: dict[str, type[Settings]] = {
+    "extract": Extract, "curate": Curate, "augment": Augment, "transform": Transform, "train": Train,
+}  # fmt: skip
+
+
+def read_recipe(file: Path) -> Recipe:
+    """Read and validate a recipe. Raises UserError (exit 3) naming file, key, value and the nearest known word."""
+    return checked(Recipe, read_toml(file), str(file))
+
+
+def read_toml(file: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(file.read_text("utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{file}: no such recipe. Those that come along are in manifests/recipes.", Exit.USAGE
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{file}: not valid TOML: {error}.", Exit.RECIPE) from None
+
+
+def checked(kind: type[T], values: dict[str, Any], place: str, code: Exit = Exit.RECIPE) -> T:
+    """Validate, or raise UserError with one sentence: place, key, value, what is expected."""
+    try:
+        return kind.model_validate(values)
+    except ValidationError as error:
+        raise UserError(f"{place}: {explain(kind, error)}", code) from None
+
+
+def explain(kind: type[Settings], error: ValidationError) -> str:
+    """The first thing wrong, in words, and how many more there are."""
+    problems = error.errors()
+    first = problems[0]
+    key = ".".join(str(part) for part in first["loc"] if part not in {"str", "dict[str,any]"})
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    if first["type"] == "extra_forbidden":
+        words = known(str(first["loc"][-1]), _keys(kind, first["loc"][:-1]))
+        return f"unknown key {key}. {words}{more}"
+    if first["type"] == "missing":
+        return f"{key} is missing{more}"
+    message = str(first["msg"]).removeprefix("Value error, ")
+    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
+    place = f"{key}{value}: " if key else ""
+    return f"{place}{message[:1].lower() + message[1:]}.{more}".replace("..", ".")
+
+
+def _keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
+    """The keys that are known at this place of the recipe."""
+    for part in path:
+        if isinstance(part, int):
+            continue
+        field = next((f for name, f in kind.model_fields.items() if part in {name, f.alias}), None)
+        models = [
+            m for m in _flat(field.annotation if field else None) if isinstance(m, type) and issubclass(m, BaseModel)
+        ]
+        if not models:
+            return []
+        kind = models[0]
+    return [field.alias or name for name, field in kind.model_fields.items()]
+
+
+def _flat(annotation: Any) -> list[Any]:
+    """The types inside a type: tuple[Train, ...] → Train."""
+    inner = get_args(annotation)
+    return [annotation, *(leaf for part in inner for leaf in _flat(part))]

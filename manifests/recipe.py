@@ -117,7 +117,7 @@ class Curate(Settings):
     reject: Names = Field(default=(), description="CSV files of images to leave out: path or sha256, reason.")
     split: str = Field(
         default="auto",
-        description="Fractions train,val or train,val,test; given: the source's; auto: given if there is, else 0.8,0.2.",
+        description="Fractions train,val or train,val,test; given: the source's; auto: given if any, else 0.8,0.2.",
     )
     given_as: Pairs = Field(default={}, description="Use a given split as another: val=test.")
     val_fraction: float = Field(
@@ -306,6 +306,13 @@ class Recipe(Settings):
         for run in self.runs:
             run_transform(self.transform, run)
         return self
+
+    @property
+    def transforms(self) -> list[Transform]:
+        """The general transform, and those of runs that ask for pixels of their own; each once."""
+        own = [run_transform(self.transform, run) for run in self.runs]
+        needed = own if own and all(run.transform for run in self.runs) else [self.transform, *own]
+        return [one for i, one in enumerate(needed) if one not in needed[:i]]
 
 
 def run_transform(general: Transform, run: Train) -> Transform:

@@ -9,16 +9,18 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from types import MappingProxyType
+from typing import Any, Protocol
 
 from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError
 
 STAGES = ("extract", "curate", "augment", "transform", "features", "train")
+NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 KEY_DIGITS = 16  # of the digest's 64, in folder names: 64 bits
 
 
@@ -39,6 +41,12 @@ class Stage:
 
 def stage_key(stage: str, settings: dict[str, Any], inputs: dict[str, Any]) -> str:
     return digest([stage, settings, inputs])[:KEY_DIGITS]
+
+
+class Finish(Protocol):
+    """Publishes what was written: the content's digest, what to count, and the sha256 of files that are known."""
+
+    def __call__(self, content: str, counts: dict[str, Any], known: Mapping[str, str] = ...) -> Stage: ...
 
 
 @dataclass(frozen=True)
@@ -70,8 +78,10 @@ class DatasetStore:
         return [f for f in parent.iterdir() if (f / "stage.json").is_file()] if parent.is_dir() else []
 
     @contextmanager
-    def publish(self, begun: Stage) -> Generator[tuple[Path, Callable[[str, dict[str, Any]], Stage]]]:
-        """A temporary folder to write into, and `finish(digest, counts)` that publishes it.
+    def publish(self, begun: Stage) -> Generator[tuple[Path, Finish]]:
+        """A temporary folder to write into, and `finish(digest, counts, known)` that publishes it.
+
+        `known` has the sha256 of files that were digested already; the rest are read here.
 
         Leaving the block without `finish`, by an error or not, removes the temporary folder. Where the same key was
         published meanwhile by another process, that one stays: equal keys have equal content.
@@ -89,10 +99,9 @@ class DatasetStore:
                 f"{parent}: the store cannot be written here ({error.strerror}); name another with --store DIR."
             ) from None
 
-        def finish(content: str, counts: dict[str, Any]) -> Stage:
-            files = {
-                f.relative_to(temporary).as_posix(): file_digest(f) for f in sorted(temporary.rglob("*")) if f.is_file()
-            }
+        def finish(content: str, counts: dict[str, Any], known: Mapping[str, str] = NO_DIGESTS) -> Stage:
+            names = [f.relative_to(temporary).as_posix() for f in sorted(temporary.rglob("*")) if f.is_file()]
+            files = {name: known.get(name) or file_digest(temporary / name) for name in names}
             seconds = round(time.monotonic() - started, 3)
             done = replace(begun, digest=content, counts=counts, seconds=seconds, versions=versions(), files=files)
             for file in files:
@@ -119,7 +128,7 @@ class DatasetStore:
             shutil.rmtree(temporary, ignore_errors=True)
 
     def asked(self) -> dict[str, Any]:
-        """What was last asked of each stage: stage → settings."""
+        """What was last asked of the stages, a recipe; empty before the first extract."""
         file = self.root / "settings.json"
         try:
             return json.loads(file.read_text("utf-8"))
@@ -130,9 +139,9 @@ class DatasetStore:
                 f"{file}: not readable as JSON; remove it and name the settings again.", Exit.STALE
             ) from None
 
-    def ask(self, **stages: Any) -> None:
-        """Remember what is asked of these stages from now on."""
-        write_whole(self.root / "settings.json", json.dumps(self.asked() | stages, indent=1, ensure_ascii=False) + "\n")
+    def ask(self, recipe: dict[str, Any]) -> None:
+        """Remember what is asked of the stages from now on."""
+        write_whole(self.root / "settings.json", json.dumps(recipe, indent=1, ensure_ascii=False) + "\n")
 
 
 def open_dataset(store: Path, name: str | None) -> DatasetStore:

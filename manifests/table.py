@@ -6,40 +6,46 @@ from pathlib import Path
 
 import polars as pl
 
-EXTRACTED: dict[str, type[pl.DataType]] = {
-    "path": pl.String,  # relative to the source, "/"-separated, Unicode as found
-    "sha256": pl.String,  # of the file's bytes: the image's identity everywhere; null where it could not be read
-    "label": pl.String,  # class as the source says, or null
-    "source_split": pl.String,  # train, val or test as the source says, or null
-    "sampled": pl.Boolean,  # false where the source asked for a random sample and this file is not in it
-    "bytes": pl.Int64,  # of the file; null where a label names a file that is not there
-    "width": pl.Int32,  # pixels, after EXIF rotation
-    "height": pl.Int32,  # pixels, after EXIF rotation
-    "format": pl.String,  # as the decoder names it: JPEG, PNG, …
-    "mode": pl.String,  # the decoder's pixel mode before conversion: RGB, L, P, CMYK, I;16, …
-    "orientation": pl.Int8,  # EXIF orientation, 1 to 8; 1 is upright
-    "phash": pl.UInt64,  # imagehash.phash, 8×8 bits; the first bit is the highest
-    "phash256": pl.String,  # imagehash.phash with hash_size 16: 64 hex digits
-    "dhash256": pl.String,  # imagehash.dhash with hash_size 16: 64 hex digits
-    "luma_mean": pl.Float32,  # of the 64×64 grey image, 0 to 255
-    "luma_std": pl.Float32,  # of the 64×64 grey image: under 4 an image says nothing
-    "problem": pl.String,  # why it cannot be used, or null
-}
-CURATED: dict[str, type[pl.DataType]] = {
-    "class": pl.String,  # after renaming and merging, or null
-    "cluster": pl.String,  # sha256 of the cluster's kept image; the image's own where it has no duplicate
-    "group": pl.String,  # smallest sha256 of all images connected by duplicates: a group shares one split
-    "rejected": pl.String,  # the first reason that left it out; null while it is kept
-    "split": pl.String,  # train, val, test; null where rejected
-}
-VIEWS: dict[str, type[pl.DataType]] = {
-    "path": pl.String,  # where the image is
-    "sha256": pl.String,  # which image it is
-    "view": pl.Int32,  # 0 as it is, 1…K augmented
-    "parameters": pl.String,  # JSON list of [operation, parameter…]; "[]" for view 0
-    "class": pl.String,
-    "split": pl.String,
-}
+EXTRACTED = pl.Schema(
+    {
+        "path": pl.String,  # relative to the source, "/"-separated, Unicode as found
+        "sha256": pl.String,  # of the file's bytes: the image's identity everywhere; null where it could not be read
+        "label": pl.String,  # class as the source says, or null
+        "source_split": pl.String,  # train, val or test as the source says, or null
+        "sampled": pl.Boolean,  # false where the source asked for a random sample and this file is not in it
+        "bytes": pl.Int64,  # of the file; null where a label names a file that is not there
+        "width": pl.Int32,  # pixels, after EXIF rotation
+        "height": pl.Int32,  # pixels, after EXIF rotation
+        "format": pl.String,  # as the decoder names it: JPEG, PNG, …
+        "mode": pl.String,  # the decoder's pixel mode before conversion: RGB, L, P, CMYK, I;16, …
+        "orientation": pl.Int8,  # EXIF orientation, 1 to 8; 1 is upright
+        "phash": pl.UInt64,  # imagehash.phash, 8×8 bits; the first bit is the highest
+        "phash256": pl.String,  # imagehash.phash with hash_size 16: 64 hex digits
+        "dhash256": pl.String,  # imagehash.dhash with hash_size 16: 64 hex digits
+        "luma_mean": pl.Float32,  # of the 64×64 grey image, 0 to 255
+        "luma_std": pl.Float32,  # of the 64×64 grey image: under 4 an image says nothing
+        "problem": pl.String,  # why it cannot be used, or null
+    }
+)
+CURATED = pl.Schema(
+    {
+        "class": pl.String,  # after renaming and merging, or null
+        "cluster": pl.String,  # sha256 of the cluster's kept image; the image's own where it has no duplicate
+        "group": pl.String,  # smallest sha256 of all images connected by duplicates: a group shares one split
+        "rejected": pl.String,  # the first reason that left it out; null while it is kept
+        "split": pl.String,  # train, val, test; null where rejected
+    }
+)
+VIEWS = pl.Schema(
+    {
+        "path": pl.String,  # where the image is
+        "sha256": pl.String,  # which image it is
+        "view": pl.Int32,  # 0 as it is, 1…K augmented
+        "parameters": pl.String,  # JSON list of [operation, parameter…]; "[]" for view 0
+        "class": pl.String,
+        "split": pl.String,
+    }
+)
 SPLITS = ("train", "val", "test")
 
 

@@ -1,0 +1,104 @@
+"""Where the work runs: an ordered map over worker processes with a bounded number of items under way.
+
+The one seam between what is done and where. A worker that dies, killed by its decoder or by the kernel for its memory,
+costs the item that killed it and no other: what was under way is done again, item by item, in a process of its own.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from itertools import islice
+from multiprocessing.connection import wait
+from typing import TypeVar
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+CHUNK = 16  # items sent at a time: the pipe's cost is shared, and a crash repeats only so many
+LEAST_MEMORY = 1 << 30  # bytes a worker may always have
+PRELOAD = ["etl.images", "imagehash"]  # imported once by the server that workers are forked from
+
+
+def default_workers() -> int:
+    """The processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def ordered_map(
+    task: Callable[[T], R], items: Iterable[T], *, workers: int, lost: Callable[[T, str], R]
+) -> Iterator[R]:
+    """`task` of each item, in the order of the items, from `workers` processes; 0 does the work in this one.
+
+    `task` is a module's function, or a functools.partial of one. An exception in it is raised here. `lost(item, why)`
+    stands in for the result of an item whose process died.
+    """
+    if workers == 0:
+        yield from map(task, items)
+        return
+    source, flight = iter(items), deque[tuple[list[T], Future[list[R]]]]()
+    pool = _pool(workers)
+    try:
+        while True:
+            while len(flight) < 2 * workers + 1 and (chunk := list(islice(source, CHUNK))):
+                flight.append((chunk, pool.submit(_each, task, chunk)))
+            if not flight:
+                return
+            chunk, future = flight.popleft()
+            try:
+                yield from future.result()
+            except BrokenProcessPool:
+                _stop(pool)
+                for broken in [chunk, *(waiting for waiting, _ in flight)]:
+                    yield from _one_by_one(task, broken, lost, workers)
+                flight.clear()
+                pool = _pool(workers)
+    finally:
+        _stop(pool)
+
+
+def _one_by_one(task: Callable[[T], R], chunk: list[T], lost: Callable[[T, str], R], workers: int) -> Iterator[R]:
+    """Each item by itself, so that the one that kills its process is known."""
+    pool = _pool(1, share=workers)
+    try:
+        for item in chunk:
+            try:
+                yield pool.submit(task, item).result()
+            except BrokenProcessPool:
+                _stop(pool)
+                pool = _pool(1, share=workers)
+                yield lost(item, "its decoder crashed or was killed")
+    finally:
+        _stop(pool)
+
+
+def _each(task: Callable[[T], R], chunk: list[T]) -> list[R]:
+    return [task(item) for item in chunk]
+
+
+def _pool(workers: int, share: int | None = None) -> ProcessPoolExecutor:
+    # A fork server, not fork: this process has threads (polars'), and a forked copy of their locks can hang.
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOAD)
+    total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    memory = max(LEAST_MEMORY, int(0.8 * total) // (share or workers))
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(memory,))
+
+
+def _stop(pool: ProcessPoolExecutor) -> None:
+    pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _begin(memory: int) -> None:
+    """In the worker: Ctrl-C is the parent's affair, memory has a bound, and no worker outlives its parent."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(resource, "RLIMIT_DATA"):
+        resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
+    if parent := multiprocessing.parent_process():
+        sentinel = parent.sentinel
+        threading.Thread(target=lambda: (wait([sentinel]), os._exit(1)), daemon=True).start()

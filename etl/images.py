@@ -1,0 +1,259 @@
+"""Bytes → pixels or a named problem; facts and hashes of a picture. Nothing else in alacena decodes an image.
+
+The same rules hold for hashing, training and prediction: first frame, EXIF orientation applied, transparency over the
+background, 16 bits scaled, floats scaled. A JPEG is decoded at the smallest DCT scale that is not below what is asked
+for, and resized once. https://pillow.readthedocs.io/en/stable/handbook/image-file-formats.html
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Callable
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageFile, UnidentifiedImageError
+
+from manifests.pixels import PixelContract
+
+R = TypeVar("R")
+Pixels = npt.NDArray[np.uint8]
+
+# Only these decoders run: left to itself, Pillow would start Ghostscript for an EPS that is named .jpg.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
+HASH_SIDE = 64  # pixels of the grey image that all hashes and measures are taken from
+DRAFT_SIDE = 128  # pixels: a JPEG is decoded no smaller than this for hashing
+
+SIGNATURES = {  # what a file says it is, where its decoder cannot read on
+    b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF",
+}  # fmt: skip
+FOREIGN = {  # images and documents that are no photograph we read; named, so that a person knows what to convert
+    b"%!PS": "EPS", b"%PDF": "PDF", b"8BPS": "PSD", b"<svg": "SVG", b"<?xml": "XML", b"\0\0\1\0": "ICO",
+    b"<!DO": "HTML", b"<htm": "HTML", b"PK\3\4": "zip archive", b"\x1f\x8b": "gzip archive",
+}  # fmt: skip
+
+UPRIGHT = {  # EXIF orientation → what makes it upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+ORIENTATION = 0x0112  # EXIF tag
+
+FILTERS = {
+    "nearest": Image.Resampling.NEAREST,
+    "bilinear": Image.Resampling.BILINEAR,
+    "bicubic": Image.Resampling.BICUBIC,
+    "lanczos": Image.Resampling.LANCZOS,
+    "box": Image.Resampling.BOX,
+}
+
+
+class Unusable(Exception):  # noqa: N818 - a reason, not an error
+    """Why a file cannot be used, in words a person understands."""
+
+
+class Facts(NamedTuple):
+    """What extract writes down of one file; the columns of the image table have the meanings."""
+
+    sha256: str | None = None
+    width: int | None = None
+    height: int | None = None
+    format: str | None = None
+    mode: str | None = None
+    orientation: int | None = None
+    phash: int | None = None
+    phash256: str | None = None
+    dhash256: str | None = None
+    luma_mean: float | None = None
+    luma_std: float | None = None
+    problem: str | None = None
+
+
+def facts(data: bytes, *, max_pixels: int, background: str) -> Facts:
+    """Everything extract wants to know of a file, from one reading of its bytes. Never raises for bad bytes."""
+    sha256 = hashlib.sha256(data).hexdigest()
+    try:
+        return _facts(data, sha256, max_pixels, background)
+    except Unusable as reason:
+        return Facts(sha256, problem=str(reason))
+
+
+def _facts(data: bytes, sha256: str, max_pixels: int, background: str) -> Facts:
+    def measure(image: ImageFile.ImageFile) -> Facts:
+        mode, kind = image.mode, image.format
+        orientation = _orientation(image)
+        header_size = image.size[::-1] if orientation >= 5 else image.size
+        scaled = image.draft("L", (DRAFT_SIDE, DRAFT_SIDE)) if kind in {"JPEG", "MPO"} else None
+        upright = _upright(image)
+        size = header_size if scaled else upright.size
+        grey = eight_bit(upright, background).convert("L")
+        small = grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+        luma = np.asarray(small, np.float64)
+        phash, phash256, dhash256 = hashes(small)
+        return Facts(
+            sha256=sha256,
+            width=size[0],
+            height=size[1],
+            format=kind,
+            mode=mode,
+            orientation=orientation,
+            phash=phash,
+            phash256=phash256,
+            dhash256=dhash256,
+            luma_mean=float(luma.mean()),
+            luma_std=float(luma.std()),
+        )
+
+    return _decoded(data, max_pixels, measure)
+
+
+def hashes(small: Image.Image) -> tuple[int, str, str]:
+    """phash 64, phash 256 (hex) and dhash 256 (hex) of a 64×64 grey image, as imagehash defines them."""
+    import imagehash
+
+    found = imagehash.phash(small, 8), imagehash.phash(small, 16), imagehash.dhash(small, 16)
+    phash, phash256, dhash256 = (np.packbits(each.hash).tobytes().hex() for each in found)  # as str(each), 20 × faster
+    return int(phash, 16), phash256, dhash256
+
+
+def pixels(data: bytes, contract: PixelContract) -> Pixels:
+    """(H, W, C) uint8 by the contract, before any normalisation. Raises Unusable."""
+    return array(picture(data, contract), contract)
+
+
+def array(image: Image.Image, contract: PixelContract) -> Pixels:
+    """(H, W, C) uint8 of a picture that has the contract's size and channels."""
+    return np.asarray(image).reshape(contract.shape)
+
+
+def picture(data: bytes, contract: PixelContract) -> Image.Image:
+    """The picture at the contract's size, L or RGB. Raises Unusable."""
+
+    def fit(image: ImageFile.ImageFile) -> Image.Image:
+        swapped = _orientation(image) >= 5
+        width, height = image.size[::-1] if swapped else image.size
+        wide, high = _inner(width, height, contract) if contract.resize == "pad" else (contract.width, contract.height)
+        mode = "RGB" if contract.channels == "rgb" else "L"
+        if image.format in {"JPEG", "MPO"}:
+            image.draft(mode, (high, wide) if swapped else (wide, high))
+        return resized(eight_bit(_upright(image), contract.background).convert(mode), contract)
+
+    return _decoded(data, None, fit)
+
+
+def resized(picture: Image.Image, contract: PixelContract) -> Image.Image:
+    """The picture at the contract's size, by one antialiased resize."""
+    size, filtered = (contract.width, contract.height), FILTERS[contract.interpolation]
+    if contract.resize == "squash":
+        return picture.resize(size, filtered)
+    if contract.resize == "pad":
+        inner = _inner(*picture.size, contract)
+        canvas = Image.new("RGB", size, contract.background).convert(picture.mode)
+        canvas.paste(picture.resize(inner, filtered), ((size[0] - inner[0]) // 2, (size[1] - inner[1]) // 2))
+        return canvas
+    width, height = picture.size
+    scale = min(width / size[0], height / size[1])
+    left, top = (width - size[0] * scale) / 2, (height - size[1] * scale) / 2
+    return picture.resize(size, filtered, box=(left, top, width - left, height - top))
+
+
+def _inner(width: int, height: int, contract: PixelContract) -> tuple[int, int]:
+    """The largest size of the picture's own aspect inside the contract's, at least one pixel each way."""
+    scale = min(contract.width / width, contract.height / height)
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def eight_bit(image: Image.Image, background: str) -> Image.Image:
+    """Any mode as L or RGB: 16 bits and floats scaled, transparency over the background."""
+    if image.mode in {"I;16", "I;16L", "I;16B", "I", "F"}:
+        return _scaled(image)
+    if image.mode in {"RGBA", "LA", "PA", "La", "RGBa"} or image.has_transparency_data:
+        image = image.convert("RGBA")
+        canvas = Image.new("RGBA", image.size, background)
+        return Image.alpha_composite(canvas, image).convert("RGB")
+    if image.mode in {"L", "RGB"}:
+        return image
+    return image.convert("L" if image.mode == "1" else "RGB")
+
+
+def _scaled(image: Image.Image) -> Image.Image:
+    """Wide grey values as 8 bits. I;16 is 0…65535. I and F may be anything: [0, 1] for floats, [0, 255], [0, 65535]."""
+    values = np.asarray(image).astype(np.float64)
+    if not np.isfinite(values).all():
+        raise Unusable("unreadable: pixel values that are not finite")
+    low, high = float(values.min()), float(values.max())
+    if image.mode.startswith("I;16"):
+        top = 65535.0
+    else:
+        top = next(
+            (limit for limit in (1.0, 255.0, 65535.0) if high <= limit and (limit > 1 or image.mode == "F")), 0.0
+        )
+    if low < 0 or top == 0:
+        raise Unusable(f"unreadable: pixel values from {low:g} to {high:g}; expected 0 to 1, 255 or 65535")
+    return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
+
+
+def _decoded(data: bytes, max_pixels: int | None, use: Callable[[ImageFile.ImageFile], R]) -> R:
+    """Open, check, verify, and hand over; whatever the decoder throws becomes a reason."""
+    if not data:
+        raise Unusable("empty")
+    Image.MAX_IMAGE_PIXELS = None  # our own limit is checked below, before any decode, and can be raised
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of broken metadata; broken pixels raise
+        try:
+            with _open(data) as image:
+                width, height = image.size
+                if max_pixels is not None and width * height > max_pixels:
+                    raise Unusable(f"too many pixels: {width}×{height} is over {max_pixels:,}")
+                if type(image).verify is not ImageFile.ImageFile.verify:  # PNG has checksums; the others nothing
+                    image.verify()
+                    with _open(data) as again:
+                        return use(again)
+                return use(image)
+        except Unusable:
+            raise
+        except UnidentifiedImageError:
+            raise Unusable(_unidentified(data)) from None
+        except MemoryError:
+            raise Unusable("unreadable: it needs more memory than there is") from None
+        except Exception as error:
+            text = str(error) or type(error).__name__
+            if "truncated" in text or "Truncated" in text or isinstance(error, EOFError):
+                raise Unusable("truncated") from None
+            raise Unusable(f"unreadable: {text}") from None
+
+
+def _open(data: bytes) -> ImageFile.ImageFile:
+    return Image.open(io.BytesIO(data), formats=FORMATS)
+
+
+def _unidentified(data: bytes) -> str:
+    head = data[:16]
+    for signature, name in SIGNATURES.items():
+        if head.startswith(signature):
+            return f"truncated: a {name} without a readable header"
+    for signature, name in FOREIGN.items():
+        if head.lstrip().startswith(signature):
+            return f"not an image: {name}"
+    return "not an image"
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where it is missing or the metadata is broken."""
+    try:
+        value: Any = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # broken metadata does not make the pixels unusable
+        return 1
+    return value if value in UPRIGHT else 1
+
+
+def _upright(image: ImageFile.ImageFile) -> Image.Image:
+    """Loaded whole and turned. Asked after loading, because Pillow's TIFF reader turns the picture itself."""
+    image.load()
+    turn = UPRIGHT.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)

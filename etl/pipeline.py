@@ -1,0 +1,144 @@
+"""The stages in order: what is fresh, what is stale and why, and making what is stale. A fold over the stages.
+
+What is asked of each stage is remembered in the data set's `settings.json`, a recipe; every command brings the stages
+before its own up to date and says so, so nothing is ever made of a stale input.
+"""
+
+from collections.abc import Callable, Generator
+from importlib import import_module
+from typing import Any
+
+from etl import keys
+from etl.steps import Site, Step
+from manifests.errors import Exit, UserError
+from manifests.recipe import Extract, Recipe, Settings, checked
+from manifests.store import DatasetStore, Stage, stage_key
+
+Listed = list[keys.Listed] | None
+INPUTS = {  # what a changed input is called in a sentence
+    "files": "files were added, removed or changed",
+    "lists": "a label list changed",
+    "reader": "the decoder or the hashes are of another version",
+    "images": "the image table changed",
+    "rejections": "the rejections by hand changed",
+    "curated": "the curation changed",
+    "views": "the views changed",
+    "background": "the background changed",
+    "decoder": "the decoder is of another version",
+}
+
+
+def read_asked(dataset: DatasetStore) -> Recipe:
+    """What is in force: the recipe that the last commands add up to."""
+    return checked(Recipe, dataset.asked(), str(dataset.root / "settings.json"), Exit.STALE)
+
+
+def remember(dataset: DatasetStore, asked: Recipe) -> None:
+    dataset.ask(asked.asked())
+
+
+def plan(asked: Recipe, dataset: DatasetStore, until: str = "transform") -> Generator[Step, Stage | None]:
+    """Each stage as it is now, fresh or stale; a consumer that makes a stale one sends its Stage back."""
+    check(asked)
+    step = _extract_step(asked.extract, dataset)
+    before = (yield step) or step.found
+    for name, settings in (("curate", asked.curate), ("augment", asked.augment)):
+        if until in {"extract", *(["curate"] if name == "augment" else [])}:
+            return
+        step = _step(name, settings, before, dataset, asked)
+        before = (yield step) or step.found
+    if until == "transform":
+        for settings in asked.transforms:
+            yield _step("transform", settings, before, dataset, asked)
+
+
+def check(asked: Recipe) -> None:
+    """Raise UserError for what the stages know and the recipe's schema cannot: before any work."""
+    from etl.augmentations import policy
+
+    policies = [("augment.policy", asked.augment.policy)]
+    policies += [
+        (f"augment.classes.{name}.policy", own.policy) for name, own in asked.augment.classes.items() if own.policy
+    ]
+    for place, stated in policies:
+        policy(stated, place)
+
+
+def _extract_step(settings: Extract, dataset: DatasetStore) -> Step:
+    try:
+        listed = keys.listings(settings, dataset.root / "spool")
+    except UserError:  # the source may be away while its table is here: what is known can still be curated
+        known = [stage for stage in dataset.published("extract") if stage.settings == settings.asked()]
+        if not known:
+            raise
+        return Step("extract", settings, known[0].key, known[0].inputs, known[0], "")
+    inputs = keys.extract_inputs(settings, listed)
+    return _found("extract", settings, inputs, dataset, listed)
+
+
+def _step(name: str, settings: Any, before: Stage | None, dataset: DatasetStore, asked: Recipe) -> Step:
+    if before is None:
+        return Step(name, settings, None, {}, None, "waits for the stage before", _last_seconds(dataset, name))
+    inputs = {
+        "curate": lambda: keys.curate_inputs(settings, before.digest),
+        "augment": lambda: keys.augment_inputs(before.digest),
+        "transform": lambda: keys.transform_inputs(before.digest, asked.extract.background),
+    }[name]()
+    return _found(name, settings, inputs, dataset)
+
+
+def _found(
+    name: str,
+    settings: Settings,
+    inputs: dict[str, str],
+    dataset: DatasetStore,
+    listed: list[keys.Listed] | None = None,
+) -> Step:
+    key = stage_key(name, settings.asked(), inputs)
+    found = dataset.find(name, key)
+    why = "" if found else _why(name, settings, inputs, dataset)
+    return Step(name, settings, key, inputs, found, why, _last_seconds(dataset, name), listed)
+
+
+def _why(name: str, settings: Settings, inputs: dict[str, str], dataset: DatasetStore) -> str:
+    """What changed since the stage was last made, in words."""
+    made = dataset.published(name)
+    if not made:
+        return "not made yet"
+    now, then = settings.asked(), made[0].settings
+    changed = [f"{key}: {_short(then.get(key))} → {_short(now[key])}" for key in now if now[key] != then.get(key)]
+    changed += [INPUTS[key] for key in inputs if inputs[key] != made[0].inputs.get(key)]
+    return "; ".join(changed)
+
+
+def _short(value: Any) -> str:
+    text = "none" if value is None else str(value)
+    return text if len(text) <= 40 else text[:37] + "…"
+
+
+def _last_seconds(dataset: DatasetStore, name: str) -> float | None:
+    made = dataset.published(name)
+    return made[0].seconds if made else None
+
+
+def bring(
+    asked: Recipe, site: Site, until: str = "transform", tell: Callable[[Step, Stage], None] | None = None
+) -> dict[str, Stage]:
+    """Make what is stale, up to a stage, and give each stage by its name; `tell` hears of each, made or found fresh.
+
+    Where runs ask for pixels of their own there are several transforms: the last one of `Recipe.transforms` is given.
+    """
+    steps, done, answer = plan(asked, site.dataset, until), dict[str, Stage](), None
+    while True:
+        try:
+            step = steps.send(answer) if answer else next(steps)
+        except StopIteration:
+            return done
+        answer = done[step.stage] = step.found or _make(step, done, site)
+        if tell:
+            tell(step, answer)
+
+
+def _make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
+    """The module of the stage's own name does the work; it is imported only now."""
+    return import_module(f"etl.{step.stage}").make(step, done, site)

@@ -1,0 +1,284 @@
+"""Views → pixels → shards: each image is decoded once, and each of its views written into the shard's own memory.
+
+Workers map the shard files and fill rows; only sums come back. The order of rows is that of (sha256, view): classes are
+mixed, and the bytes depend neither on the number of workers nor on the order of the file system. Rows that an earlier
+shard set holds under the same contract are copied, not decoded.
+"""
+
+import json
+import math
+from collections.abc import Iterator
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+import polars as pl
+
+from etl import engine
+from etl.augmentations import augmented
+from etl.extract import Opener, opener
+from etl.images import Unusable, array, picture
+from etl.keys import decoder
+from etl.steps import Site, Step
+from manifests.errors import Exit, UserError
+from manifests.pixels import PixelContract, Statistics, normalisation
+from manifests.progress import told
+from manifests.recipe import Transform
+from manifests.shards import Index, Rows, Shard, create, describe, open_rows, read_index, write_index
+from manifests.store import DatasetStore, Stage
+from manifests.table import SPLITS, read_table, write_table
+
+MEGABYTE = 1_000_000  # bytes
+CONVERTED = 64  # rows at a time, from uint8 to float
+SHOWN = 5  # images named in an error
+PLACE = ["source", "member", "bytes", "stamp", "offset"]
+
+
+class Row(NamedTuple):
+    """Where one view goes."""
+
+    file: str
+    row: int
+    parameters: str
+
+
+class Job(NamedTuple):
+    """One image and all its views that have to be decoded."""
+
+    path: str
+    sha256: str
+    place: tuple[int, str, int, int, int]  # a row of files.parquet
+    rows: tuple[Row, ...]
+
+
+class Filled(NamedTuple):
+    """What a worker says of a job: the sums of each row, or why there are none."""
+
+    sums: list[list[int]]  # a row each: per channel the sum of its values, then the sum of their squares
+    problem: str | None = None
+
+
+def pixel_contract(settings: Transform, background: str, dataset: Statistics | None = None) -> PixelContract:
+    """The contract of these settings; `dataset` is needed where float shards are normalised by their own statistics."""
+    channels = 3 if settings.channels == "rgb" else 1
+    own = settings.normalise == "dataset" and dataset is None
+    mean, deviation = (
+        (None, None) if settings.normalise is None or own else normalisation(settings.normalise, channels, dataset)
+    )
+    return PixelContract(
+        height=settings.size[0],
+        width=settings.size[1],
+        resize=settings.resize,
+        interpolation=settings.interpolation,
+        channels=settings.channels,
+        dtype=settings.dtype,
+        normalise=settings.normalise,
+        mean=mean,
+        deviation=deviation,
+        background=background,
+        decoder=decoder(),
+    )
+
+
+def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
+    """Publish the shard set of the views. Raises UserError naming the images that cannot be read."""
+    assert isinstance(step.settings, Transform)
+    settings, dataset, classes = step.settings, site.dataset, done["augment"].counts["classes"]
+    views = read_table(dataset.folder("augment", done["augment"].key) / "views.parquet")
+    reads, places = opener(dataset, done["extract"])
+    background = step.inputs["background"]
+    contract = pixel_contract(settings, background)
+    rows = _laid_out(views, contract, settings.shard_mb * MEGABYTE)
+    _mapped.cache_clear()  # a folder of the same name may have been mapped before
+    with dataset.publish(step.begun) as (folder, finish):
+        staged = contract.model_copy(update={"dtype": "uint8"})
+        for (file,), members in rows.group_by("shard", maintain_order=True):
+            create(folder / str(file), members.height, staged.shape, "uint8")
+            open_rows(folder / str(file), writable=True).labels[:] = members["class"].replace_strict(
+                classes, range(len(classes))
+            )
+        sums, copied = _copied(rows, contract, dataset, folder) if contract.dtype == "uint8" else ({}, 0)
+        jobs = list(_jobs(rows, places, set(sums)))
+        fill = partial(_fill, opener=reads, contract=staged, folder=str(folder))
+        results = engine.ordered_map(fill, jobs, workers=site.workers, lost=_lost)
+        problems: list[str] = []
+        for job, filled in zip(jobs, told(results, site.progress, "decoding images", len(jobs)), strict=True):
+            problems += [f"{job.path} ({filled.problem})"] if filled.problem else []
+            sums |= {(row.file, row.row): found for row, found in zip(job.rows, filled.sums, strict=False)}
+        _refuse(problems)
+        rows = rows.with_columns(
+            sums=pl.Series([sums[key] for key in rows.select("shard", "row").iter_rows()], dtype=pl.List(pl.Int64))
+        )
+        statistics = _statistics(rows, contract)
+        if contract.dtype != "uint8":
+            contract = pixel_contract(settings, background, statistics)
+            _to_float(folder, rows, contract)
+        shards = _described(folder, rows)
+        write_table(rows, folder / "rows.parquet")
+        index = Index(
+            dataset=dataset.name,
+            classes=tuple(classes),
+            contract=contract,
+            mean=statistics[0],
+            deviation=statistics[1],
+            splits=shards,
+        )
+        write_index(index, folder)
+        counts = {
+            "rows": {split: index.rows(split) for split in shards},
+            "shards": sum(len(files) for files in shards.values()),
+            "bytes": sum(shard.bytes for files in shards.values() for shard in files),
+            "decoded": len(jobs),
+            "copied": copied,
+            "classes": classes,
+        }
+        return finish(index.digest, counts, {shard.file: shard.sha256 for files in shards.values() for shard in files})
+
+
+def _laid_out(views: pl.DataFrame, contract: PixelContract, shard_bytes: int) -> pl.DataFrame:
+    """Each view with its shard file and row: splits apart, by (sha256, view), shards full but for each split's last."""
+    size = math.prod(contract.shape) * {"uint8": 1, "float32": 4}.get(contract.dtype, 2)
+    most = max(1, shard_bytes // size)
+    number = pl.int_range(pl.len()).over("split")
+    shard = pl.format("{}-{}.safetensors", "split", (number // most).cast(pl.String).str.zfill(5))
+    return (
+        views.filter(pl.col("split").is_in(SPLITS))
+        .sort("split", "sha256", "view", "path")
+        .with_columns(shard=shard, row=(number % most).cast(pl.Int32))
+        .select("split", "shard", "row", "path", "sha256", "view", "parameters", "class")
+    )
+
+
+def _jobs(rows: pl.DataFrame, places: pl.DataFrame, there: set[tuple[str, int]]) -> Iterator[Job]:
+    """The images that have a view which is not there yet."""
+    at = {row["path"]: tuple(row[name] for name in PLACE) for row in places.iter_rows(named=True)}
+    for (path, sha256), members in rows.group_by("path", "sha256", maintain_order=True):
+        wanted = [Row(*row) for row in members.select("shard", "row", "parameters").iter_rows()]
+        missing = tuple(row for row in wanted if (row.file, row.row) not in there)
+        if missing:
+            yield Job(str(path), str(sha256), at[path], missing)
+
+
+def _fill(job: Job, *, opener: Opener, contract: PixelContract, folder: str) -> Filled:
+    """In a worker: decode one image, write each of its views, and sum them up."""
+    try:
+        data = opener.read(job.place)
+        if _sha256(data) != job.sha256:
+            return Filled([], "changed since extract")
+        image = picture(data, contract)
+    except Unusable as reason:
+        return Filled([], str(reason))
+    sums: list[list[int]] = []
+    for row in job.rows:
+        view = augmented(image, json.loads(row.parameters))
+        _mapped(f"{folder}/{row.file}").images[row.row] = array(view, contract)
+        sums.append(_sums(view.histogram()))
+    return Filled(sums)
+
+
+def _lost(_: Job, why: str) -> Filled:
+    return Filled([], why)
+
+
+def _sha256(data: bytes) -> str:
+    import hashlib
+
+    return hashlib.sha256(data).hexdigest()
+
+
+@lru_cache(maxsize=64)
+def _mapped(file: str) -> Rows:
+    return open_rows(Path(file), writable=True)
+
+
+def _sums(histogram: list[int]) -> list[int]:
+    """Per channel the sum of the values, then of their squares: whole numbers, so their order does not matter."""
+    counts = np.array(histogram, np.int64).reshape(-1, 256)
+    levels = np.arange(256)
+    return [*(counts @ levels).tolist(), *(counts @ levels**2).tolist()]
+
+
+def _statistics(rows: pl.DataFrame, contract: PixelContract) -> Statistics:
+    """Mean and deviation per channel over all train rows, of values in [0, 1]."""
+    train = rows.filter(pl.col("split") == "train")
+    if train.is_empty():
+        raise UserError("transform: the train split is empty; look at the splits with: alacena curate")
+    height, width, channels = contract.shape
+    pixels = train.height * height * width
+    totals = [int(total) for total in np.array(train["sums"].to_list(), np.int64).sum(0)]
+    means = [total / pixels for total in totals[:channels]]
+    deviations = [
+        math.sqrt(max(0.0, total / pixels - mean**2)) for total, mean in zip(totals[channels:], means, strict=True)
+    ]
+    return tuple(mean / 255 for mean in means), tuple(max(deviation, 0.5) / 255 for deviation in deviations)
+
+
+def _copied(
+    rows: pl.DataFrame, contract: PixelContract, dataset: DatasetStore, folder: Path
+) -> tuple[dict[tuple[str, int], list[int]], int]:
+    """Copy the rows that an earlier shard set holds, and give the sums of each by (shard, row)."""
+    sums: dict[tuple[str, int], list[int]] = {}
+    for stage in dataset.published("transform"):
+        earlier = dataset.folder("transform", stage.key)
+        if read_index(earlier).contract.digest != contract.digest:
+            continue
+        old = read_table(earlier / "rows.parquet").select(
+            "sha256", "view", "parameters", "sums", old_shard="shard", old_row="row"
+        )
+        same = rows.join(
+            old.unique(["sha256", "view", "parameters"], keep="first", maintain_order=True),
+            on=["sha256", "view", "parameters"],
+        )
+        for (target, origin), members in same.group_by("shard", "old_shard"):
+            new, source = open_rows(folder / str(target), writable=True), open_rows(earlier / str(origin))
+            for row, old_row, found in members.select("row", "old_row", "sums").iter_rows():
+                if (str(target), row) not in sums:
+                    new.images[row] = source.images[old_row]
+                    sums[str(target), row] = found
+        if len(sums) == rows.height:
+            break
+    return sums, len(sums)
+
+
+def _refuse(problems: list[str]) -> None:
+    if problems:
+        more = f" and {len(problems) - SHOWN} more" if len(problems) > SHOWN else ""
+        listed = ", ".join(problems[:SHOWN])
+        raise UserError(
+            f"transform: {len(problems)} images cannot be read as extract found them: {listed}{more}; "
+            "run extract again, or leave them out with curate --reject.",
+            Exit.STALE,
+        )
+
+
+def _to_float(folder: Path, rows: pl.DataFrame, contract: PixelContract) -> None:
+    """Replace each staged uint8 shard by a normalised one, a few rows at a time."""
+    mean, deviation = (np.array(v, np.float32) for v in (contract.mean, contract.deviation))
+    for (name,), members in rows.group_by("shard", maintain_order=True):
+        file, staged = folder / str(name), folder / f"{name}.uint8"
+        file.rename(staged)
+        create(file, members.height, contract.shape, contract.dtype)
+        source, target = open_rows(staged), open_rows(file, writable=True)
+        target.labels[:] = source.labels
+        for start in range(0, members.height, CONVERTED):
+            values = source.images[start : start + CONVERTED].astype(np.float32)
+            normalised = ((values / 255 - mean) / deviation).astype(np.float32)
+            target.images[start : start + CONVERTED] = stored(normalised, contract.dtype)
+        staged.unlink()
+
+
+def stored(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
+    """Float32 as it is kept: bfloat16 as the upper half of its bits, rounded to nearest, ties to even."""
+    if dtype != "bfloat16":
+        return values.astype(dtype)
+    bits = values.view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def _described(folder: Path, rows: pl.DataFrame) -> dict[str, tuple[Shard, ...]]:
+    shards: dict[str, list[Shard]] = {split: [] for split in SPLITS if split in rows["split"]}
+    for (split, file), members in rows.group_by("split", "shard", maintain_order=True):
+        shards[str(split)].append(describe(folder / str(file), members.height))
+    return {split: tuple(files) for split, files in shards.items()}

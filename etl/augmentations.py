@@ -202,7 +202,9 @@ def augmented(image: Image.Image, parameters: list[Parameters]) -> Image.Image:
     matrix = np.eye(3)
     for name, *values in parameters:
         if of := OPERATIONS[name].matrix:
-            matrix = matrix @ of(*values)
+            own = of(*values)
+            own[0, 2] *= image.width / image.height  # a share of the width is meant, in units of half the height
+            matrix = matrix @ own
     image = _resampled(image, matrix) if not np.array_equal(matrix, np.eye(3)) else image
     for name, *values in parameters:
         if apply := OPERATIONS[name].apply:

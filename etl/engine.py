@@ -46,7 +46,7 @@ def ordered_map(
     try:
         while True:
             while len(flight) < 2 * workers + 1 and (chunk := list(islice(source, CHUNK))):
-                flight.append((chunk, pool.submit(_each, task, chunk)))
+                flight.append((chunk, _sent(pool, task, chunk)))
             if not flight:
                 return
             chunk, future = flight.popleft()
@@ -60,6 +60,16 @@ def ordered_map(
                 pool = _pool(workers)
     finally:
         _stop(pool)
+
+
+def _sent(pool: ProcessPoolExecutor, task: Callable[[T], R], chunk: list[T]) -> Future[list[R]]:
+    """The chunk's future; where the pool broke meanwhile, that comes out when its turn comes."""
+    try:
+        return pool.submit(_each, task, chunk)
+    except BrokenProcessPool as broken:
+        future = Future[list[R]]()
+        future.set_exception(broken)
+        return future
 
 
 def _one_by_one(task: Callable[[T], R], chunk: list[T], lost: Callable[[T, str], R], workers: int) -> Iterator[R]:

@@ -102,7 +102,10 @@ def _known(dataset: DatasetStore, read_by: str, files: pl.DataFrame) -> pl.DataF
         if stage.inputs.get("reader") == read_by:
             folder = dataset.folder("extract", stage.key)
             where = read_table(folder / "files.parquet").select("path", "bytes", "stamp")
-            images = read_table(folder / "images.parquet").select("path", *FACTS)
+            # The table's `problem` may be the layout's, which is asked again; and what could not be read may be now.
+            problem = pl.when(pl.col("phash").is_null()).then("problem")
+            images = read_table(folder / "images.parquet").filter(pl.col("sha256").is_not_null())
+            images = images.with_columns(problem=problem).select("path", *FACTS)
             return where.join(images, on="path").join(
                 files.select("path", "bytes", "stamp"), on=["path", "bytes", "stamp"]
             )

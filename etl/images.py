@@ -158,7 +158,8 @@ def resized(picture: Image.Image, contract: PixelContract) -> Image.Image:
         return canvas
     width, height = picture.size
     scale = min(width / size[0], height / size[1])
-    left, top = (width - size[0] * scale) / 2, (height - size[1] * scale) / 2
+    # Rounding may leave a side that fits exactly a hair below 0, which the resize would refuse.
+    left, top = max(0.0, (width - size[0] * scale) / 2), max(0.0, (height - size[1] * scale) / 2)
     return picture.resize(size, filtered, box=(left, top, width - left, height - top))
 
 
@@ -222,8 +223,9 @@ def _decoded(data: bytes, max_pixels: int | None, use: Callable[[ImageFile.Image
         except MemoryError:
             raise Unusable("unreadable: it needs more memory than there is") from None
         except Exception as error:
-            text = str(error) or type(error).__name__
-            if "truncated" in text or "Truncated" in text or isinstance(error, EOFError):
+            spoken = isinstance(error, OSError | SyntaxError | ValueError)  # the rest is a decoder that stumbled
+            text = (str(error) if spoken else "") or "its data is damaged"
+            if "truncated" in text or "Truncated" in text or isinstance(error, EOFError) or _is_cut_off(data):
                 raise Unusable("truncated") from None
             raise Unusable(f"unreadable: {text}") from None
 
@@ -234,13 +236,28 @@ def _open(data: bytes) -> ImageFile.ImageFile:
 
 def _unidentified(data: bytes) -> str:
     head = data[:16]
+    if head[4:12] == b"ftypavif":
+        return "truncated" if _is_cut_off(data) else "unreadable: an AVIF whose header is damaged"
     for signature, name in SIGNATURES.items():
         if head.startswith(signature):
-            return f"truncated: a {name} without a readable header"
+            return f"unreadable: a {name} whose header is cut off or damaged"
     for signature, name in FOREIGN.items():
         if head.lstrip().startswith(signature):
             return f"not an image: {name}"
     return "not an image"
+
+
+def _is_cut_off(data: bytes) -> bool:
+    """Whether a WebP or an AVIF says that it is longer than it is; their decoders name no such reason."""
+    if data[:4] == b"RIFF":
+        return len(data) < 8 + int.from_bytes(data[4:8], "little")
+    end = 0
+    while data[4:8] == b"ftyp" and end < len(data):  # a file of boxes, each led by its size
+        size = int.from_bytes(data[end : end + 4], "big")
+        if size < 8:  # the last box, which says no size of its own, or none at all
+            break
+        end += size
+    return end > len(data)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -249,7 +266,7 @@ def _orientation(image: Image.Image) -> int:
         value: Any = image.getexif().get(ORIENTATION, 1)
     except Exception:  # broken metadata does not make the pixels unusable
         return 1
-    return value if value in UPRIGHT else 1
+    return int(value) if value in UPRIGHT else 1  # some cameras write it as a fraction
 
 
 def _upright(image: ImageFile.ImageFile) -> Image.Image:

@@ -2,11 +2,12 @@
 
 import csv
 from pathlib import Path
-from typing import NamedTuple
-
-import polars as pl
+from typing import TYPE_CHECKING, NamedTuple
 
 from manifests.errors import Exit, UserError
+
+if TYPE_CHECKING:  # `etl.keys` reads lists without loading polars
+    import polars as pl
 
 SHA256_DIGITS = 64
 
@@ -52,7 +53,7 @@ def _columns(lines: list[list[str]]) -> tuple[list[int], int | None, int]:
     return [0], 1, 0
 
 
-def matched(table: pl.DataFrame, rejections: list[Rejection]) -> tuple[dict[str, str], list[Rejection]]:
+def matched(table: "pl.DataFrame", rejections: list[Rejection]) -> tuple[dict[str, str], list[Rejection]]:
     """Path → reason for every row that a list names, and the entries that name no row."""
     by_sha: dict[str, list[str]] = {}
     for path, sha256 in table.select("path", "sha256").iter_rows():

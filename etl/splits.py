@@ -51,10 +51,13 @@ def divide(rows: pl.DataFrame, shares: dict[str, float], seed: int) -> pl.DataFr
     for (_,), members in rows.sort("class").group_by("class", maintain_order=True):
         sizes = Counter(members["group"])
         free = sorted((g for g in sizes if g not in placed), key=lambda group: rank(seed, "split", group))
-        for split in list(shares)[:0:-1]:  # the last first; train takes what is left
+        names = list(shares)
+        for place, split in reversed(list(enumerate(names))[1:]):  # the last first; train takes what is left
+            there = {placed.get(group) for group in sizes}
+            spared = sum(name not in there for name in names[:place]) if len(sizes) >= len(names) else 0
             wanted = max(round(shares[split] * members.height), min(1, len(sizes) // len(shares)))
             has = sum(sizes[group] for group in sizes if placed.get(group) == split)
-            while free and has < wanted:
+            while len(free) > spared and has < wanted:
                 group = free.pop(0)
                 placed[group] = split
                 has += sizes[group]

@@ -7,9 +7,18 @@ One class a stage. A field's comment-like description is its help on the command
 import re
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self, TypeVar, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_validator,
+)
 
 from manifests.errors import Exit, UserError, known
 from manifests.pixels import Channels, Dtype, Interpolation, Normalise, Resize
@@ -56,6 +65,10 @@ class Settings(BaseModel):
         """As plain JSON: what is remembered, and what a stage's key is made of."""
         return self.model_dump(mode="json")
 
+    def absolute(self) -> Self:
+        """With every path absolute, so that it means the same from any folder."""
+        return self
+
 
 class Source(Settings):
     """One folder or archive; with a class of its own where the folders do not say it."""
@@ -74,6 +87,11 @@ def _sources(value: Any) -> Any:
 def _source(text: str) -> dict[str, str]:
     name, sign, path = text.partition("=")
     return {"class": name, "path": path} if sign and not Path(text).exists() else {"path": text}
+
+
+def _absolute(file: str | None) -> str | None:
+    """The absolute path of a file that is there; anything else stays as it is."""
+    return str(Path(file).absolute()) if file and Path(file).is_file() else file
 
 
 class Extract(Settings):
@@ -95,6 +113,12 @@ class Extract(Settings):
     )
     max_pixels: int = Field(default=100_000_000, ge=1, description="Pixels above which an image is refused unopened.")
     seed: int = Field(default=0, ge=0, description="Seed of the random sample.")
+
+    def absolute(self) -> Self:
+        sources = tuple(each.model_copy(update={"path": str(Path(each.path).absolute())}) for each in self.source)
+        # A list is looked for in the source first; one that lies elsewhere keeps its meaning as an absolute path.
+        lists = {name: _absolute(getattr(self, name)) for name in ("labels", "mapping")}
+        return self.model_copy(update={"source": sources, **lists})
 
 
 class Curate(Settings):
@@ -125,6 +149,9 @@ class Curate(Settings):
     )
     seed: int = Field(default=0, ge=0, description="Seed of the cap and the split.")
 
+    def absolute(self) -> Self:
+        return self.model_copy(update={"reject": tuple(str(Path(file).absolute()) for file in self.reject)})
+
     @field_validator("dedupe")
     @classmethod
     def _known_method(cls, value: str) -> str:
@@ -145,7 +172,7 @@ class Curate(Settings):
     def _fractions(cls, value: str) -> str:
         if value not in {"auto", "given"}:
             parts = fractions(value)
-            if len(parts) not in {2, 3} or min(parts) <= 0 or abs(sum(parts) - 1) > 1e-6:
+            if len(parts) not in {2, 3} or min(parts) <= 0 or not abs(sum(parts) - 1) <= 1e-6:
                 raise ValueError("two or three fractions above 0 that add up to 1 (0.8,0.2), or given, or auto")
         return value
 
@@ -212,7 +239,9 @@ class Transform(Settings):
     interpolation: Interpolation = Field(default="bilinear", description="Filter of the one resize, antialiased.")
     channels: Channels = Field(default="rgb", description="Colour or grey.")
     dtype: Dtype = Field(default="uint8", description="uint8: the run normalises; float shards are stored normalised.")
-    normalise: Normalise | None = Field(default=None, description="For float shards; with uint8 it belongs to train.")
+    normalise: Normalise | None = Field(
+        default=None, validate_default=True, description="For float shards; with uint8 it belongs to train."
+    )
     shard_mb: int = Field(default=256, ge=1, description="Megabytes of a shard file at the most.")
 
     @model_validator(mode="after")
@@ -221,9 +250,12 @@ class Transform(Settings):
             raise ValueError(
                 "normalise belongs to the run where the shards are uint8: use train --normalise, or a float --dtype"
             )
-        if self.dtype != "uint8" and self.normalise is None:
-            return self.model_copy(update={"normalise": "imagenet"})
         return self
+
+    @field_validator("normalise")
+    @classmethod
+    def _imagenet_unless_said(cls, value: Normalise | None, info: ValidationInfo) -> Normalise | None:
+        return "imagenet" if value is None and info.data.get("dtype", "uint8") != "uint8" else value
 
 
 class Reported(Settings):
@@ -278,6 +310,9 @@ class Train(Settings):
     transform: dict[str, Any] = Field(default={}, json_schema_extra={"recipe_only": True})  # this run's own pixels
     reported: Reported | None = Field(default=None, json_schema_extra={"recipe_only": True})
 
+    def absolute(self) -> Self:
+        return self if self.weights == "none" else self.model_copy(update={"weights": _absolute(self.weights)})
+
     @model_validator(mode="after")
     def _freezing_needs_weights(self) -> "Train":
         if self.freeze == "backbone" and self.weights == "none":
@@ -306,6 +341,10 @@ class Recipe(Settings):
         for run in self.runs:
             run_transform(self.transform, run)
         return self
+
+    def absolute(self) -> Self:
+        stages = {"extract": self.extract.absolute(), "curate": self.curate.absolute()}
+        return self.model_copy(update={**stages, "runs": tuple(run.absolute() for run in self.runs)})
 
     @property
     def transforms(self) -> list[Transform]:
@@ -363,7 +402,8 @@ def explain(kind: type[Settings], error: ValidationError) -> str:
     message = str(first["msg"]).removeprefix("Value error, ")
     value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     place = f"{key}{value}: " if key else ""
-    return f"{place}{message[:1].lower() + message[1:]}.{more}".replace("..", ".")
+    stop = "" if message.endswith((".", "?")) else "."
+    return f"{place}{message[:1].lower() + message[1:]}{stop}{more}"
 
 
 def _keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
@@ -372,9 +412,9 @@ def _keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
         if isinstance(part, int):
             continue
         field = next((f for name, f in kind.model_fields.items() if part in {name, f.alias}), None)
-        models = [
-            m for m in _flat(field.annotation if field else None) if isinstance(m, type) and issubclass(m, BaseModel)
-        ]
+        if field is None:
+            continue  # a name in a table of settings, such as a class
+        models = [m for m in _flat(field.annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
         if not models:
             return []
         kind = models[0]

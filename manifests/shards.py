@@ -98,6 +98,8 @@ def create(file: Path, rows: int, shape: tuple[int, ...], dtype: str) -> None:
 
 def open_rows(file: Path, *, writable: bool = False) -> Rows:
     """Map a shard's tensors. Raises UserError for a file that is no shard of ours."""
+    if not file.is_file():
+        raise damaged(file, "it is missing")
     size = file.stat().st_size
     with file.open("rb") as source:
         start = source.read(8)
@@ -114,7 +116,7 @@ def open_rows(file: Path, *, writable: bool = False) -> Rows:
 
 
 def _map(file: Path, tensor: dict[str, Any], start: int, mode: Any) -> npt.NDArray[Any]:
-    kind = next(kind for tag, kind in STORED.values() if tag == tensor["dtype"])
+    kind = dict(STORED.values())[tensor["dtype"]]
     shape = tuple(tensor["shape"])
     if math.prod(shape) == 0:
         return np.empty(shape, kind)

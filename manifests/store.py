@@ -200,9 +200,34 @@ def flush(path: Path) -> None:
 def sweep(parent: Path) -> None:
     """Remove the temporary folders of processes that are gone."""
     for folder in parent.glob(".*.tmp"):
-        owner = folder.name.split(".")[-2]
-        if owner.isdigit() and not Path(f"/proc/{owner}").exists() and Path("/proc/self").exists():
+        if not is_alive(folder):
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def is_alive(temporary: Path) -> bool:
+    """Whether the process that a temporary folder is named after may still be at work."""
+    owner = temporary.name.split(".")[-2]
+    if not owner.isdecimal():
+        return True
+    try:
+        os.kill(int(owner), 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # there, and somebody else's
+        pass
+    return True
+
+
+def verify(folder: Path, stage: Stage) -> list[str]:
+    """Read every byte of a published stage against stage.json; what is wrong, in words."""
+    found: list[str] = []
+    for name, expected in stage.files.items():
+        file = folder / name
+        if not file.is_file():
+            found.append(f"{file}: missing")
+        elif (actual := file_digest(file)) != expected:
+            found.append(f"{file}: sha256 {actual[:16]}…, stage.json says {expected[:16]}…")
+    return found
 
 
 def versions() -> dict[str, str]:

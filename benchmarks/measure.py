@@ -1,0 +1,55 @@
+"""What every benchmark needs: rounds that take the rivals in turn, their medians, one table and one JSON line."""
+
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+CLOTHING = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "clothing"
+
+
+def photographs() -> Path:
+    """The photographs that the figures are taken on; they lie beside the project."""
+    if not CLOTHING.is_dir():
+        sys.exit(f"{CLOTHING}: the photographs for the benchmarks are missing; nothing was measured.")
+    return CLOTHING
+
+
+def rounds(rivals: dict[str, Callable[[], object]], count: int) -> dict[str, list[float]]:
+    """Seconds of each rival in each round; in every round all take their turn, so a drifting machine hits all alike."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for _ in range(count):
+        for name, run in rivals.items():
+            started = time.perf_counter()
+            run()
+            seconds[name].append(time.perf_counter() - started)
+    return seconds
+
+
+def report(title: str, seconds: dict[str, list[float]], amounts: dict[str, int], unit: str, against: str) -> None:
+    """A row a rival: its speed and its ratio to one of them, each as median (least to most) over the rounds."""
+    print(f"\n{title}; {machine()}; n = {len(next(iter(seconds.values())))} rounds, median (least to most)")
+    rows: dict[str, Any] = {}
+    for name, times in seconds.items():
+        speeds = [amounts[name] / each for each in times]
+        ratios = [s / (amounts[against] / t) for s, t in zip(speeds, seconds[against], strict=True)]
+        rows[name] = {"speed": _spread(speeds), "ratio": _spread(ratios)}
+        low, middle, high = _spread(speeds)
+        least, ratio, most = _spread(ratios)
+        print(
+            f"  {name:<42} {middle:>10,.0f} {unit} ({low:,.0f} to {high:,.0f})   {ratio:6.3f} ({least:.3f} to {most:.3f})"
+        )
+    print(json.dumps({"title": title, "unit": unit, "against": against, "machine": machine(), "rows": rows}))
+
+
+def _spread(values: list[float]) -> tuple[float, float, float]:
+    return round(min(values), 3), round(statistics.median(values), 3), round(max(values), 3)
+
+
+def machine() -> str:
+    return f"{os.cpu_count()} cores ({platform.processor() or platform.machine()}), Python {platform.python_version()}"

@@ -1,0 +1,356 @@
+"""The face: parse, call one function, print. `python cli.py …`, or, installed, `alacena …`.
+
+Each command brings the stages before its own up to date, does its own, and says what came out: results on stdout,
+progress on stderr. The heavy packages are imported by the command that needs them, so that help is quick.
+"""
+
+import importlib.util
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+if __name__ == "__main__" and importlib.util.find_spec("polars") is None:  # python3 cli.py outside the environment
+    inside = Path(__file__).with_name(".venv") / "bin" / "python"
+    if not inside.exists() or sys.prefix == str(inside.parents[1]):
+        sys.exit("alacena's packages are not installed here; run: make setup")
+    os.execv(inside, [str(inside), *sys.argv])
+
+from rich.markup import escape
+
+from manifests.commands import Call, app, argument, command, option
+from manifests.console import duration, table
+from manifests.errors import Exit, UserError
+from manifests.recipe import Extract, Recipe, Settings, Train, checked, read_recipe, run_transform
+from manifests.store import DatasetStore, dataset_names
+
+WORKERS = option("Processes that decode; any number gives the same bytes. [default: one a core]", metavar="N", min=0)
+DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
+CACHE = "Pass each image through a frozen backbone every epoch."
+RUN = option("Which run. [default: the newest]", "--run", metavar="NAME")
+
+
+def asked(call: Call) -> Recipe:
+    """What is in force for the data set of this call."""
+    from etl.pipeline import read_asked
+
+    return read_asked(call.dataset)
+
+
+def make(
+    call: Call, recipe: Recipe, until: str, workers: int | None, heard: Callable[[Any, Any], None] | None = None
+) -> dict[str, Any]:
+    """Bring the stages up to one of them up to date, say what was stale and why, and remember what was asked.
+
+    `heard` is given each step and its stage.
+    """
+    from etl.engine import default_workers
+    from etl.pipeline import bring, remember
+    from etl.steps import Site
+
+    dataset = DatasetStore(call.store / recipe.dataset)
+
+    def tell(step: Any, stage: Any) -> None:
+        if heard:
+            heard(step, stage)
+        if not step.is_fresh:
+            call.face.say(f"{step.stage}: made in {duration(stage.seconds)} ({step.why})")
+        elif step.stage == until:
+            call.face.say(f"{step.stage}: fresh, nothing to do")
+
+    site = Site(dataset, default_workers() if workers is None else workers, call.face.tell)
+    done = bring(recipe, site, until, tell)
+    remember(dataset, recipe)
+    return done
+
+
+@command("alacena extract ~/Downloads/clothing --dataset clothing", stage="extract", without=("source",))
+def extract(
+    call: Call,
+    settings: Extract,
+    sources: list[str] | None = argument(
+        "Folder or archive; CLASS=PATH gives all images of PATH one class.", "SOURCE…"
+    ),
+    workers: int | None = WORKERS,
+) -> None:
+    """Find and open every file of a source once: what it is, or why it cannot be used."""
+    from etl import display
+    from etl.pipeline import read_asked
+
+    if sources:
+        settings = checked(Extract, settings.asked() | {"source": sources}, "the command line", Exit.USAGE)
+    settings = settings.absolute()
+    name = call.name or dataset_name(settings)
+    is_known = name in dataset_names(call.store)
+    before = read_asked(DatasetStore(call.store / name)) if is_known else Recipe(dataset=name)
+    done = make(call, before.model_copy(update={"extract": settings}), "extract", workers)
+    call.face.show(*display.extracted(done["extract"]))
+    call.face.result(done["extract"].counts)
+
+
+def dataset_name(settings: Extract) -> str:
+    """After the first source: its folder's or archive's name, without what a path cannot hold."""
+    first = Path(settings.source[0].path).resolve().name if settings.source else "data"
+    return re.sub(r"[^\w.+-]+", "-", first.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")) or "data"
+
+
+@command("alacena curate --max-per-class 400", stage="curate")
+def curate(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+    """Decide which images stay, as which class, in which split; every file keeps its row and its reason."""
+    from etl import display
+
+    done = make(call, asked(call).model_copy(update={"curate": settings.absolute()}), "curate", workers)
+    call.face.show(*display.curated(done["curate"]))
+    call.face.result(done["curate"].counts)
+
+
+@command("alacena augment --copies 2 --policy light", stage="augment")
+def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+    """Decide which augmented views each training image gets; the transform makes their pixels."""
+    from etl import display
+
+    done = make(call, asked(call).model_copy(update={"augment": settings}), "augment", workers)
+    call.face.show(*display.augmented(done["augment"]))
+    call.face.result(done["augment"].counts)
+
+
+@command("alacena transform --size 224", stage="transform")
+def transform(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+    """Decode every view once and write the tensor shards that training reads."""
+    from etl import display
+    from etl.pipeline import remember
+    from manifests.shards import read_index
+
+    dataset = call.dataset
+    recipe = asked(call).model_copy(update={"transform": settings})
+    done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)["transform"]
+    remember(dataset, recipe)
+    call.face.show(*display.transformed(done, read_index(dataset.folder("transform", done.key))))
+    call.face.result(done.counts | {"digest": done.digest, "folder": str(dataset.folder("transform", done.key))})
+
+
+@command("alacena train --model simple --epochs 8", stage="train")
+def train(
+    call: Call,
+    settings: Train,
+    resume: bool = option("Go on with the unfinished run of these settings.", "--resume", default=False),
+    restart: bool = option("Throw the kept run of these settings away and begin again.", "--restart", default=False),
+    no_feature_cache: bool = option(CACHE, "--no-feature-cache", default=False),
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+) -> None:
+    """Train a model straight from the shards; best and last checkpoints, resumable at any time."""
+    from etl.pipeline import remember
+    from training.results import begun, named
+
+    recipe, run = asked(call), named(settings.absolute())
+    if resume and settings.model_copy(update={"run": None}) == Train():  # nothing else said: go on with what was begun
+        run = begun(call.dataset, settings.run)
+    done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)
+    others = tuple(other for other in recipe.runs if other.run != run.run)
+    remember(call.dataset, recipe.model_copy(update={"runs": (*others, run)}))
+    folder = learn(call, run, done["transform"].key, device, resume=resume, restart=restart, cache=not no_feature_cache)
+    call.face.show(f"Next: alacena evaluate --run {run.run}")
+    call.face.result({"run": run.run, "folder": str(folder)})
+
+
+def learn(
+    call: Call, run: Train, transform: str, device: str, *, resume: bool, restart: bool = False, cache: bool = True
+) -> Path:
+    """Train one run to its end, or until Ctrl-C: the first asks it to stop after the step, the second stops at once."""
+    from training import runs
+    from training.display import Teller
+
+    asked_to_stop: list[bool] = []
+
+    def stop(*_: object) -> None:
+        if asked_to_stop:
+            raise KeyboardInterrupt
+        asked_to_stop.append(True)
+
+    before = signal.signal(signal.SIGINT, stop)
+    try:
+        return runs.train(
+            call.dataset, transform, run, resume=resume, restart=restart, device=device, feature_cache=cache,
+            listen=Teller(call.face), stop=lambda: bool(asked_to_stop),
+        )  # fmt: skip
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+@command("alacena evaluate --split val")
+def evaluate(
+    call: Call,
+    run: str | None = RUN,
+    split: str | None = option("train, val or test. [default: test where there is one, else val]", metavar="SPLIT"),
+    device: str = DEVICE,
+) -> None:
+    """Measure a run's best checkpoint on a split: scores, confusion, a prediction for each image, and the report."""
+    from training.folders import find_run
+
+    call.face.result(measure(call, find_run(call.dataset, run), split, device))
+
+
+def measure(call: Call, folder: Path, split: str | None, device: str) -> dict[str, Any]:
+    """Evaluate, write the report, show both, and give them as JSON."""
+    from training import display
+    from training.evaluate import evaluate
+    from training.folders import read_facts
+    from training.report import write_report
+    from training.runs import chosen_device
+
+    shards = call.dataset.folder("transform", read_facts(folder)["transform"])
+    found = evaluate(folder, shards, split, device=chosen_device(device), progress=call.face.tell)
+    report = write_report(folder, shards)
+    call.face.show(*display.evaluated(found), f"\nPredictions: {found.folder / 'predictions.csv'}", f"Report: {report}")
+    return found.as_json() | {"folder": str(found.folder), "report": str(report)}
+
+
+@command("alacena run manifests/recipes/food15.toml --source ~/Downloads/food")
+def run(
+    call: Call,
+    recipe: Path | None = argument("Recipe; default: what is in force.", "[RECIPE]"),
+    source: list[str] | None = option("In place of the recipe's; several times for several.", metavar="SOURCE"),
+    dry_run: bool = option("Say what is stale and why, and do nothing.", "--dry-run", default=False),
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+) -> None:
+    """Do all that is stale and nothing else: stages, runs, evaluations and reports."""
+    wanted = recipe_in_force(call, recipe, source)
+    call = Call(call.face, call.store, wanted.dataset)
+    if dry_run:
+        show_status(call, wanted)
+        return
+    from training.display import runs_table
+
+    runs = made_runs(call, wanted, workers)
+    for one in runs:
+        if one.is_fresh:
+            call.face.say(f"run {one.name}: fresh, nothing to do")
+            continue
+        learn(call, one.settings, one.shards.name, device, resume=one.has_begun and not one.finished)
+        measure(call, one.folder, None, device)
+    rows = [one.summary() for one in made_runs(call, wanted, workers)]
+    if rows:
+        call.face.show("", runs_table(rows))
+    call.face.result({"dataset": wanted.dataset, "runs": rows})
+
+
+def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> Recipe:
+    """The recipe of a file, its source and name overridden by flags; or what is in force."""
+    if file is None:
+        return asked(call)
+    stated = read_recipe(file)
+    update: dict[str, Any] = {"dataset": call.name or stated.dataset}
+    if source:
+        update["extract"] = checked(Extract, stated.extract.asked() | {"source": source}, "--source", Exit.USAGE)
+    return stated.model_copy(update=update).absolute()
+
+
+def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
+    """The runs of a recipe, on shards that are up to date."""
+    from training.results import run_of
+
+    shards: dict[Any, str] = {}
+
+    def heard(step: Any, stage: Any) -> None:
+        shards[step.settings.model_dump_json()] = stage.key
+
+    make(call, wanted, "transform", workers, heard)
+    return [
+        run_of(call.dataset, one, shards[run_transform(wanted.transform, one).model_dump_json()]) for one in wanted.runs
+    ]
+
+
+@command("alacena status")
+def status(call: Call) -> None:
+    """What is fresh, what is stale and why, and what it cost the last time. Makes nothing."""
+    show_status(call, asked(call))
+
+
+def show_status(call: Call, wanted: Recipe) -> None:
+    from etl.display import statuses
+    from etl.pipeline import plan
+    from training.display import runs_table
+    from training.results import run_of
+
+    dataset = DatasetStore(call.store / wanted.dataset)
+    steps = list(plan(wanted, dataset))
+    shards = {step.settings.model_dump_json(): step.key for step in steps if step.stage == "transform" and step.found}
+    runs: list[dict[str, Any]] = []
+    for one in wanted.runs:
+        key = shards.get(run_transform(wanted.transform, one).model_dump_json())
+        runs.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "stale: its shards are"})
+    call.face.show(f"[bold]{wanted.dataset}[/bold] in {call.store}", statuses(steps))
+    if runs:
+        call.face.show("", runs_table(runs))
+    stages = [{"stage": s.stage, "fresh": s.is_fresh, "why": s.why, "key": s.key, "seconds": s.seconds} for s in steps]
+    call.face.result({"dataset": wanted.dataset, "stages": stages, "runs": runs})
+
+
+@command("alacena why train/hat/0a1b2c.jpg")
+def why(
+    call: Call, image: str = argument("Path, end of a path, or sha256 (6 digits or more).", "IMAGE", default=...)
+) -> None:
+    """An image's whole story: decision and reason, cluster, split, views, shard and row, predictions."""
+    from etl.pipeline import plan
+    from etl.story import lines, story
+    from training.results import predictions_of
+
+    stages = {step.stage: step.found for step in plan(asked(call), call.dataset) if step.found}
+    told = story(image, call.dataset, stages)
+    told["predictions"] = predictions_of(told["image"]["path"], call.dataset)
+    first, *rest = lines(told)
+    call.face.show(f"[bold]{escape(first)}[/bold]", *(escape(line) for line in rest))
+    call.face.result(told)
+
+
+@command("alacena verify")
+def verify(call: Call) -> None:
+    """Read every byte of a data set's store against the digests that were written with it."""
+    from manifests import store
+
+    folders = sorted(file.parent for file in call.dataset.root.glob("**/stage.json"))
+    wrong: list[str] = []
+    for done, folder in enumerate(folders, 1):
+        stage = store.read_stage(folder)
+        wrong += store.verify(folder, stage) if stage else []
+        call.face.tell("verifying folders", done, len(folders))
+    call.face.result({"folders": len(folders), "wrong": wrong})
+    if wrong:
+        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
+        raise UserError(f"{wrong[0]}{more}; remove the folder and run again.", Exit.STALE)
+    call.face.show(f"{len(folders)} folders of {call.dataset.name}, every byte as it was written")
+
+
+@command("alacena prune --yes")
+def prune(
+    call: Call, yes: bool = option("Remove them; without it they are only listed.", "--yes", default=False)
+) -> None:
+    """Free what no recipe in force and no run uses."""
+    from etl.prune import remove, unused
+
+    found = unused(asked(call), call.dataset)
+    call.face.show(
+        table(("folder", "MB", "why"), [(str(each.path), f"{each.bytes / 1e6:,.1f}", each.why) for each in found])
+    )
+    total = sum(each.bytes for each in found) / 1e6
+    if yes:
+        remove(found)
+    verb = "freed" if yes else "could be freed; do it with --yes"
+    call.face.show(f"{total:,.1f} MB {verb}")
+    call.face.result(
+        {"bytes": sum(each.bytes for each in found), "removed": yes, "folders": [str(each.path) for each in found]}
+    )
+
+
+def main() -> None:
+    """The console script."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

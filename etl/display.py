@@ -1,0 +1,96 @@
+"""What the stages found, as tables for a terminal. Nothing is decided or computed here."""
+
+from collections.abc import Iterable
+from typing import Any
+
+from rich.markup import escape
+from rich.table import Table
+
+from etl.steps import Step
+from manifests.console import duration, table
+from manifests.store import Stage
+from manifests.table import SPLITS
+
+SHOWN = 12  # conflicts or entries named on screen; all of them are in the table
+
+
+def extracted(stage: Stage) -> Iterable[str | Table]:
+    counts = stage.counts
+    yield from (f"Layout {line}" for line in map(escape, counts["layouts"]))
+    yield from (f"Note: {escape(note)}" for note in counts["notes"])
+    rows: list[tuple[str, int]] = [("files found", counts["found"]), ("usable images", counts["usable"])]
+    rows += [(f"  {problem}", count) for problem, count in counts["problems"].items()]
+    rows += [("classes", counts["classes"]), ("hidden and system files, apart", counts["system_files"])]
+    rows += [("label files, apart", len(counts["label_files"]))] if counts["label_files"] else []
+    yield table(("", ""), rows)
+
+
+def curated(stage: Stage) -> Iterable[str | Table]:
+    counts = stage.counts
+    rows: list[tuple[str, int]] = [("found", counts["found"])]
+    rows += [(f"– {kind}", count) for kind, count in counts["rejected"].items()]
+    yield table(("", "images"), [*rows, ("kept", counts["kept"])])
+    per_class = counts["per_class"]
+    body = [(row["class"], row["found"], sum(row[s] for s in SPLITS), *(row[s] for s in SPLITS)) for row in per_class]
+    sums = [f"{sum(row[column] for row in body):,}" for column in range(1, 6)]
+    yield ""
+    yield table(("class", "found", "kept", *SPLITS), body, foot=("all", *sums))
+    yield from _listed("Label conflicts, rejected on both sides:", counts["conflicts"])
+    yield from _listed("Entries of the rejection lists that match no image:", counts["unmatched"])
+
+
+def _listed(title: str, lines: list[str]) -> Iterable[str]:
+    if lines:
+        yield f"\n[bold]{title}[/bold]"
+        yield from (f"  {escape(line)}" for line in lines[:SHOWN])
+        if len(lines) > SHOWN:
+            yield f"  … and {len(lines) - SHOWN} more"
+
+
+def augmented(stage: Stage) -> Iterable[str | Table]:
+    counts = stage.counts
+    plain = counts["views"] - counts["augmented"]
+    yield f"{counts['views']:,} views: {plain:,} as they are, {counts['augmented']:,} augmented (train only)"
+    body = [(row["class"], *(row[split] for split in SPLITS)) for row in counts["per_class"]]
+    yield table(("class", *SPLITS), body)
+
+
+def transformed(stage: Stage, index: Any) -> Iterable[str | Table]:
+    """`index`: manifests.shards.Index."""
+    counts, contract = stage.counts, index.contract
+    height, width, channels = contract.shape
+    yield (
+        f"{height}×{width}×{channels} {contract.dtype}, {contract.resize}, {contract.interpolation}"
+        + (f", normalised ({contract.normalise})" if contract.normalise else "")
+    )
+    rows = [
+        (split, counts["rows"][split], len(shards), sum(s.bytes for s in shards) / 1e6)
+        for split, shards in index.splits.items()
+    ]
+    yield table(("split", "rows", "shards", "MB"), [(a, b, c, f"{mb:,.1f}") for a, b, c, mb in rows])
+    yield (
+        "train mean "
+        + " ".join(f"{v:.4f}" for v in index.mean)
+        + ", deviation "
+        + " ".join(f"{v:.4f}" for v in index.deviation)
+    )
+    yield f"{counts['decoded']:,} images decoded, {counts['copied']:,} rows copied from an earlier shard set"
+    yield f"digest {stage.digest}"
+
+
+def statuses(steps: Iterable[Step]) -> Table:
+    rows = [
+        (
+            step.stage,
+            "fresh" if step.is_fresh else "stale",
+            step.why or (step.found.key if step.found else ""),
+            _cost(step),
+        )
+        for step in steps
+    ]
+    return table(("stage", "", "why, or which", "cost"), rows)
+
+
+def _cost(step: Step) -> str:
+    """What it cost the last time it was made; of a fresh stage, what it saves."""
+    return "" if step.seconds is None else f"{'took' if step.is_fresh else 'last took'} {duration(step.seconds)}"

@@ -1,0 +1,57 @@
+"""What nothing asks for any more, and how much room it takes."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+from etl.keys import listings
+from etl.pipeline import plan
+from etl.sources.containers import Tar
+from manifests.recipe import Recipe
+from manifests.store import DatasetStore, is_alive
+
+
+class Unused(NamedTuple):
+    """A folder or file of the store that no recipe in force and no run needs."""
+
+    path: Path
+    bytes: int
+    why: str
+
+
+def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
+    """Stage folders that are neither in force nor the data of a run, features of such data, spooled archives, and
+    what killed processes left."""
+    steps = list(plan(asked, dataset))
+    needed = {(step.stage, step.key) for step in steps if step.found}
+    for facts in dataset.root.glob("runs/*/*/run.json"):
+        needed.add(("transform", json.loads(facts.read_text("utf-8"))["transform"]))
+    found: list[Unused] = []
+    data = {stage.digest for stage in dataset.published("transform") if ("transform", stage.key) in needed}
+    for stage in ("extract", "curate", "augment", "transform", "features"):
+        for entry in dataset.published(stage):
+            is_needed = (stage, entry.key) in needed or (stage == "features" and entry.inputs.get("transform") in data)
+            if not is_needed and all(step.found for step in steps if step.stage == stage):
+                found.append(_unused(dataset.folder(stage, entry.key), "no recipe in force and no run uses it"))
+    left = [folder for folder in sorted(dataset.root.glob("*/.*.tmp")) if not is_alive(folder)]
+    found += [_unused(folder, "left by a process that was killed") for folder in left]
+    spool = dataset.root / "spool"
+    if spooled := {file.name for file in spool.glob("*")}:
+        sources = [each.container for each in listings(asked.extract, spool)]
+        used = {source.path.name for source in sources if isinstance(source, Tar)}
+        found += [_unused(spool / name, "an archive that is no source any more") for name in sorted(spooled - used)]
+    return found
+
+
+def remove(found: list[Unused]) -> None:
+    for each in found:
+        if each.path.is_dir():
+            shutil.rmtree(each.path)
+        else:
+            each.path.unlink(missing_ok=True)
+
+
+def _unused(path: Path, why: str) -> Unused:
+    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
+    return Unused(path, sum(file.stat().st_size for file in files), why)

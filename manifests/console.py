@@ -1,0 +1,117 @@
+"""What a person sees: results on stdout, progress and remarks on stderr. Rich on a terminal, plain lines elsewhere."""
+
+import json
+import sys
+import time
+from collections.abc import Generator, Iterable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+LINE_SECONDS = 30.0  # between two lines of progress where there is no terminal
+NARROW = 100  # columns of a table that goes to no terminal
+
+
+@dataclass
+class Face:
+    """How one command speaks: quiet keeps stderr to errors, json makes stdout one JSON document."""
+
+    quiet: bool = False
+    json: bool = False
+    started: dict[str, float] = field(default_factory=dict[str, float])  # progress: when each began
+    told: dict[str, float] = field(default_factory=dict[str, float])  # progress: when each was last told
+    bars: Bars | None = None
+
+    def __post_init__(self) -> None:
+        width = None if sys.stdout.isatty() else NARROW
+        self.out = Console(highlight=False, width=width, soft_wrap=False)
+        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+    def say(self, line: str) -> None:
+        """A remark on stderr; markup in it is not read."""
+        if not self.quiet:
+            self.err.print(escape(line))
+
+    def show(self, *parts: Any) -> None:
+        """A result on stdout, unless JSON is asked for."""
+        if not self.json:
+            for part in parts:
+                self.out.print(part, soft_wrap=isinstance(part, str))
+
+    def fail(self, line: str) -> None:
+        """What went wrong, in one red line on stderr, quiet or not."""
+        self.err.print(line, style="bold red", markup=False)
+
+    def result(self, value: Any) -> None:
+        """The result as JSON, if that is asked for."""
+        if self.json:
+            sys.stdout.write(json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+    @contextmanager
+    def progress(self) -> Generator[None]:
+        """While the block runs, `tell` draws bars on a terminal."""
+        if self.quiet or not self.err.is_terminal:
+            yield
+            return
+        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")
+        with Bars(*columns, TimeRemainingColumn(), console=self.err, transient=True) as self.bars:
+            yield
+        self.bars = None
+
+    def tell(self, what: str, done: int, total: int) -> None:
+        """How far the work is: a bar, or a line now and then."""
+        now = time.monotonic()
+        began = self.started.setdefault(what, now) if done else self.started.update({what: now}) or now
+        rate = f"{done / (now - began):,.0f}/s" if now > began and done else ""
+        if self.bars is not None:
+            tasks = {task.description: task.id for task in self.bars.tasks}
+            number = tasks[what] if what in tasks else self.bars.add_task(what, total=total, rate="")
+            self.bars.update(number, completed=done, total=total, rate=rate)
+        elif not self.quiet and done and now - self.told.get(what, began) >= LINE_SECONDS:
+            self.told[what] = now
+            left = (total - done) * (now - began) / done
+            self.err.print(f"{what}: {done:,} of {total:,}, {rate}, about {duration(left)} left")
+
+
+def table(
+    columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, foot: Sequence[Any] = ()
+) -> Table:
+    """A plain table: the first column is text, numbers stand right; names are never read as markup."""
+    rows = [list(row) for row in rows]
+    drawn = Table(
+        title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns), header_style="bold", show_footer=bool(foot)
+    )
+    for number, name in enumerate(columns):
+        values = [row[number] for row in rows]
+        is_number = any(isinstance(value, int | float) for value in values)
+        drawn.add_column(
+            name, justify="right" if is_number else "left", footer=cell(foot[number]) if foot else "", overflow="fold"
+        )
+    for row in rows:
+        drawn.add_row(*(cell(value) for value in row))
+    return drawn
+
+
+def cell(value: Any) -> str:
+    """A number with its thousands apart; a fraction with three digits; a dash for nothing."""
+    if value is None:
+        return "–"
+    if isinstance(value, bool | str):
+        return escape(str(value))
+    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+
+
+def duration(seconds: float) -> str:
+    """`8 s`, `3 min 20 s`, `2 h 05 min`."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{seconds:.1f} s" if seconds < 10 else f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"

@@ -1,0 +1,152 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etl.duplicates import Hashes, Pairs, Stars, clusters, pairs
+
+RADII = {1: (0, 1, 4, 10), 4: (0, 3, 24, 60), 8: (0, 5, 64, 120)}  # words → bits
+WIDTH_AND_RADIUS = st.sampled_from([(words, radius) for words, radii in RADII.items() for radius in radii])
+
+
+def planted(seed: int, count: int, words: int, radius: int) -> Hashes:
+    """Random hashes, and beside most of them some at distances around the radius."""
+    generator = np.random.default_rng(seed)
+    hashes = generator.integers(0, 2**64, (count, words), dtype=np.uint64, endpoint=False)
+    near: list[Hashes] = [hashes]
+    for distance in (0, 1, max(radius - 1, 0), radius, radius + 1):
+        bits = hashes.copy()
+        for row in bits[: max(1, count - distance % 3)]:
+            for bit in generator.choice(64 * words, distance, replace=False).tolist():
+                row[bit // 64] ^= np.uint64(1) << np.uint64(bit % 64)
+        near.append(bits)
+    return generator.permutation(np.concatenate(near))
+
+
+def distances(hashes: Hashes) -> np.ndarray:
+    return np.bitwise_count(hashes[:, None] ^ hashes[None]).sum(-1).astype(int)
+
+
+def brute_force(hashes: Hashes, radius: int) -> list[tuple[int, int, int]]:
+    table = distances(hashes)
+    return [
+        (i, j, int(table[i, j])) for i in range(len(hashes)) for j in range(i + 1, len(hashes)) if table[i, j] <= radius
+    ]
+
+
+def listed(found: Pairs) -> list[tuple[int, ...]]:
+    return list(zip(*(part.tolist() for part in found), strict=True))
+
+
+def words(*values: int) -> Hashes:
+    return np.array(values, np.uint64).reshape(-1, 1)
+
+
+def stars_of(hashes: Hashes, radius: int, preference: list[int] | None = None) -> Stars:
+    ranked = np.arange(len(hashes)) if preference is None else np.array(preference)
+    return clusters(hashes, radius, ranked)
+
+
+class TestPairs:
+    """All pairs within the radius, each once, and no other: at every radius and width."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 20), WIDTH_AND_RADIUS)
+    def test_they_are_those_of_comparing_all(self, seed: int, count: int, asked: tuple[int, int]):
+        width, radius = asked
+        hashes = np.unique(planted(seed, count, width, radius), axis=0)
+        assert listed(pairs(hashes, radius)) == brute_force(hashes, radius)
+
+    @pytest.mark.parametrize("width", RADII)
+    def test_many_hashes_close_together_are_all_compared(self, width: int):
+        generator = np.random.default_rng(width)
+        hashes = np.zeros((300, width), np.uint64)
+        hashes[:, -1] = generator.choice(1 << 12, 300, replace=False)
+        expected = brute_force(hashes, 3)
+        assert len(expected) > 1000
+        assert listed(pairs(hashes, 3)) == expected
+
+    def test_several_blocks_lose_none(self, monkeypatch: pytest.MonkeyPatch):
+        monkeypatch.setattr("etl.duplicates.BLOCK", 64)
+        hashes = np.unique(planted(3, 30, 4, 24), axis=0)
+        assert listed(pairs(hashes, 24)) == brute_force(hashes, 24)
+
+    @pytest.mark.parametrize("width", RADII)
+    @pytest.mark.parametrize("count", [0, 1])
+    def test_of_none_or_one_there_are_none(self, width: int, count: int):
+        assert listed(pairs(np.zeros((count, width), np.uint64), 4)) == []
+
+    @pytest.mark.parametrize(("width", "radius"), [(1, 63), (4, 255), (8, 511)])
+    def test_the_largest_radius_leaves_out_only_opposites(self, width: int, radius: int):
+        top = np.uint64(2**64 - 1)
+        hashes = np.array([[0] * width, [top] * width, [0] * (width - 1) + [1]], np.uint64)
+        assert [pair[:2] for pair in listed(pairs(hashes, radius))] == [(0, 2), (1, 2)]
+
+
+class TestClusters:
+    """Stars: each member is within the radius of the image that is kept."""
+
+    def test_a_chain_is_no_cluster(self):
+        found = stars_of(words(0b0000, 0b0011, 0b1111), 2)
+        assert found.centre.tolist() == [0, 0, 2]
+        assert found.bits.tolist() == [0, 2, 0]
+        assert found.group.tolist() == [0, 0, 0]
+
+    def test_the_preferred_image_is_the_centre(self):
+        found = stars_of(words(0b0000, 0b0011, 0b1111), 2, [1, 0, 2])
+        assert found.centre.tolist() == [1, 1, 1]
+
+    def test_equal_hashes_are_one_cluster_at_radius_0(self):
+        found = stars_of(words(7, 9, 7, 7), 0, [3, 0, 1, 2])
+        assert found.centre.tolist() == [2, 1, 2, 2]
+        assert found.bits.tolist() == [0, 0, 0, 0]
+        assert found.group.tolist() == [0, 1, 0, 0]
+
+    def test_a_hundred_thousand_equal_hashes_cost_what_one_costs(self):
+        hashes = np.zeros((100_000, 8), np.uint64)
+        assert set(stars_of(hashes, 64).centre.tolist()) == {0}
+
+    @pytest.mark.parametrize("width", RADII)
+    def test_no_images_have_no_clusters(self, width: int):
+        assert stars_of(np.zeros((0, width), np.uint64), 4).centre.tolist() == []
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 12), WIDTH_AND_RADIUS)
+    def test_star_property(self, seed: int, count: int, asked: tuple[int, int]):
+        width, radius = asked
+        hashes = planted(seed, count, width, radius)
+        preference = np.random.default_rng(seed + 1).permutation(len(hashes))
+        found, table = clusters(hashes, radius, preference), distances(hashes)
+        for image, (centre, bits) in enumerate(zip(found.centre.tolist(), found.bits.tolist(), strict=True)):
+            assert table[image, centre] == bits <= radius
+            assert found.centre[centre] == centre
+            assert preference[centre] <= preference[image]
+            assert found.group[image] == found.group[centre] <= image
+        centres = sorted(set(found.centre.tolist()))
+        apart = table[np.ix_(centres, centres)] > radius
+        assert apart.sum() == len(centres) * (len(centres) - 1)  # two kept images are never duplicates
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 12), WIDTH_AND_RADIUS)
+    def test_the_order_of_the_images_does_not_matter(self, seed: int, count: int, asked: tuple[int, int]):
+        width, radius = asked
+        hashes = planted(seed, count, width, radius)
+        generator = np.random.default_rng(seed + 2)
+        preference, order = generator.permutation(len(hashes)), generator.permutation(len(hashes))
+        one, other = clusters(hashes, radius, preference), clusters(hashes[order], radius, preference[order])
+        assert order[other.centre].tolist() == one.centre[order].tolist()
+        assert other.bits.tolist() == one.bits[order].tolist()
+        same = one.group[order][:, None] == one.group[order][None]
+        assert ((other.group[:, None] == other.group[None]) == same).all()
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(1, 12), WIDTH_AND_RADIUS)
+    def test_groups_are_the_connected_components(self, seed: int, count: int, asked: tuple[int, int]):
+        width, radius = asked
+        hashes = planted(seed, count, width, radius)
+        near = distances(hashes) <= radius
+        reach = near
+        for _ in range(len(hashes)):
+            reach = (reach.astype(int) @ near.astype(int)) > 0
+        expected = [int(row.argmax()) for row in reach]
+        assert stars_of(hashes, radius).group.tolist() == expected

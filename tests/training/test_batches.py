@@ -1,0 +1,194 @@
+import tempfile
+import threading
+import time
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from manifests.errors import Exit, UserError
+from tests.training.makers import everything, shard_set
+from training.batches import RING, Batches, in_order, permutation
+
+
+def bits(images: torch.Tensor) -> np.ndarray[Any, Any]:
+    """Whatever the type, the bytes."""
+    return images.contiguous().view(torch.uint8).numpy().copy()
+
+
+class TestOrder:
+    """An epoch is a permutation of the whole split that seed and epoch decide."""
+
+    @given(rows=st.integers(1, 300), seed=st.integers(0, 2**31), epoch=st.integers(0, 1000))
+    def test_a_permutation_holds_every_row_once(self, rows: int, seed: int, epoch: int) -> None:
+        assert np.arange(rows).tolist() == sorted(permutation(rows, seed, epoch).tolist())
+
+    def test_the_order_never_changes_between_versions(self) -> None:
+        assert permutation(10, 0, 1).tolist() == [7, 4, 5, 1, 9, 8, 6, 2, 0, 3]
+
+    def test_epochs_and_seeds_differ(self) -> None:
+        orders = {tuple(permutation(50, seed, epoch).tolist()) for seed in range(5) for epoch in range(5)}
+        assert len(orders) == 25
+
+
+class TestGather:
+    """Whatever the shards, the batch size and where it happens, a batch is what plain indexing gives."""
+
+    @settings(max_examples=40, deadline=None)
+    @given(
+        cuts=st.lists(st.integers(1, 9), min_size=1, max_size=5),
+        size=st.integers(1, 12),
+        seed=st.none() | st.integers(0, 9),
+        resident=st.booleans(),
+        side=st.sampled_from([3, 4]),  # rows of 27 bytes and of 48: read as bytes and as words
+    )
+    def test_every_row_once_and_as_stored(
+        self, cuts: list[int], size: int, seed: int | None, resident: bool, side: int
+    ) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            shard_set(folder, rows={"train": tuple(cuts)}, size=side)
+            images, labels = everything(folder, "train")
+            with Batches(folder, "train", size, "cpu", seed=seed, resident=resident) as batches:
+                order = np.arange(len(labels)) if seed is None else permutation(len(labels), seed, 7)
+                wanted = [np.sort(order[a:b]) for a, b in pairwise(batches.cuts)]
+                seen = [(bits(x), y.tolist()) for x, y in batches.epoch(7)]
+        assert sorted(np.concatenate(wanted).tolist()) == list(range(len(labels)))
+        assert len(wanted) == len(seen)
+        for rows, (x, y) in zip(wanted, seen, strict=True):
+            assert np.array_equal(images[rows], x)
+            assert labels[rows].tolist() == y
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+    def test_floats_arrive_in_their_own_type(self, tmp_path: Path, dtype: Any) -> None:
+        shard_set(tmp_path, dtype=dtype)
+        images, _ = everything(tmp_path, "train")
+        seen = [x.clone() for x, _ in in_order(tmp_path, "train", 8, torch.device("cpu"))]
+        assert {getattr(torch, dtype)} == {x.dtype for x in seen}
+        assert np.array_equal(images.view(np.uint8), np.concatenate([bits(x) for x in seen]))
+
+    def test_in_order_ends_with_a_smaller_batch(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        assert [len(y) for _, y in in_order(tmp_path, "train", 8, torch.device("cpu"))] == [8, 8, 8, 6]
+
+    def test_a_single_last_row_joins_the_batch_before_when_training(self, tmp_path: Path) -> None:
+        shard_set(tmp_path, rows={"train": (10, 7)})
+        with Batches(tmp_path, "train", 8, "cpu", seed=0) as batches:
+            assert [len(y) for _, y in batches.epoch()] == [8, 9]
+
+    @pytest.mark.parametrize("resident", [True, False])
+    def test_an_epoch_can_begin_at_any_batch(self, tmp_path: Path, resident: bool) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 4, "cpu", seed=3, resident=resident) as batches:
+            whole = [bits(x).tobytes() for x, _ in batches.epoch(2)]
+            for start in range(batches.steps + 1):
+                assert whole[start:] == [bits(x).tobytes() for x, _ in batches.epoch(2, start)]
+
+    def test_only_the_split_that_is_asked_for_is_opened(self, tmp_path: Path) -> None:
+        shard_set(tmp_path, rows={"train": (9,), "test": (4,)})
+        (tmp_path / "test-00000.safetensors").unlink()
+        assert sum(len(y) for _, y in in_order(tmp_path, "train", 4, torch.device("cpu"))) == 9
+
+
+class TestMemory:
+    """Buffers go round; a batch is the caller's until the next is asked for."""
+
+    @pytest.mark.parametrize("resident", [True, False])
+    def test_no_epoch_allocates(self, tmp_path: Path, resident: bool) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 4, "cpu", seed=0, resident=resident) as batches:
+            places = [{(x.data_ptr(), y.data_ptr()) for x, y in batches.epoch(epoch)} for epoch in range(5)]
+        assert len(set().union(*places)) == (1 if resident else RING)
+
+    def test_a_batch_stays_as_it_is_until_the_next_is_asked_for(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 4, "cpu", seed=0) as batches:
+            for images, labels in batches.epoch():
+                before = bits(images), labels.clone()
+                time.sleep(0.01)  # the thread fills every other buffer meanwhile
+                assert np.array_equal(before[0], bits(images))
+                assert torch.equal(before[1], labels)
+
+
+def threads() -> int:
+    return sum(thread.name == "batches" for thread in threading.enumerate())
+
+
+class TestEnds:
+    """Threads and maps end with the epoch, however it ends."""
+
+    def test_a_loop_that_is_left_ends_its_thread(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 2, "cpu", seed=0) as batches:
+            for _ in batches.epoch():
+                assert threads() == 1
+                break
+            assert threads() == 0
+
+    def test_a_loop_that_raises_ends_its_thread_with_the_batches(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+
+        def broken() -> None:
+            with Batches(tmp_path, "train", 2, "cpu", seed=0) as batches:
+                for _ in batches.epoch():
+                    raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            broken()
+        assert threads() == 0
+
+    def test_a_new_epoch_ends_the_one_before(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 2, "cpu", seed=0) as batches:
+            first = batches.epoch(1)
+            next(first)
+            assert len(list(batches.epoch(2))) == batches.steps
+            assert list(first) == []
+
+    def test_closing_unmaps_the_shards(self, tmp_path: Path) -> None:
+        maps = Path("/proc/self/maps")
+        if not maps.exists():
+            pytest.skip("needs /proc")
+        shard_set(tmp_path)
+        batches = Batches(tmp_path, "train", 2, "cpu", seed=0)
+        list(batches.epoch())
+        assert str(tmp_path) in maps.read_text()
+        batches.close()
+        assert str(tmp_path) not in maps.read_text()
+        with pytest.raises(RuntimeError, match="closed"):
+            batches.epoch()
+
+    def test_what_goes_wrong_in_the_thread_reaches_the_caller(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 4, "cpu") as batches:
+            source = batches._source  # pyright: ignore[reportPrivateUsage] # the public plan cannot go wrong
+            with pytest.raises(ValueError, match="too deep"):
+                list(source.batches(iter([np.arange(4), np.zeros((1, 1, 1), np.int64)])))
+            assert threads() == 0
+
+
+class TestRefusal:
+    """What cannot be read is refused before the first batch, with the place."""
+
+    def test_a_split_without_rows(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        with pytest.raises(UserError, match="test has no rows") as caught:
+            Batches(tmp_path, "test", 4, "cpu")
+        assert caught.value.code == Exit.REFUSED
+
+    @pytest.mark.parametrize("cut", [0, 1, 5000, None])
+    def test_a_shard_cut_short_or_gone(self, tmp_path: Path, cut: int | None) -> None:
+        shard_set(tmp_path)
+        file = tmp_path / "train-00001.safetensors"
+        if cut is None:
+            file.unlink()
+        else:
+            file.write_bytes(file.read_bytes()[:cut])
+        with pytest.raises(UserError, match=r"train-00001\.safetensors: damaged") as caught:
+            Batches(tmp_path, "train", 4, "cpu")
+        assert caught.value.code == Exit.STALE

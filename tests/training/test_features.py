@@ -1,0 +1,98 @@
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import safetensors.torch
+import torch
+
+from manifests.pixels import normalisation
+from manifests.recipe import Train
+from manifests.shards import read_index, verify
+from manifests.store import DatasetStore
+from tests.training.makers import CLASSES, contract, dataset, everything
+from training.features import cached
+from training.models import Classifier, build
+from training.runs import train
+
+ROWS = {"train": (70, 20, 40), "val": (9, 4), "test": (5,)}
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Random, but the same in every test."""
+    from torchvision import models
+
+    torch.manual_seed(0)
+    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
+    safetensors.torch.save_file(models.get_model("squeezenet1_1", weights=None).state_dict(), file)
+    return str(file)
+
+
+def asked(weights: str, **more: Any) -> Train:
+    frozen = {"model": "torchvision/squeezenet1_1", "weights": weights, "freeze": "backbone", "epochs": 3}
+    return Train.model_validate(frozen | more)
+
+
+def model(settings: Train, size: int = 24) -> Classifier:
+    pixels = contract(size)
+    return build(settings, classes=CLASSES, contract=pixels, statistics=normalisation("imagenet", 3))
+
+
+def passed(store: DatasetStore, key: str, settings: Train) -> tuple[Path, bool]:
+    folder = store.folder("transform", key)
+    found = model(settings)
+    return cached(store, folder, read_index(folder), found, settings, progress=lambda _done, _total: None)
+
+
+class TestCached:
+    """The features of every row, in the rows' own order and shards; made once."""
+
+    def test_they_are_what_the_backbone_gives(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        folder, was_there = passed(store, key, asked(weights))
+        assert not was_there
+        assert verify(folder) == []
+        index = read_index(folder)
+        assert [part.rows for part in index.splits["train"]] == [70, 20, 40]
+        for split in ("train", "val"):
+            images, labels = everything(store.folder("transform", key), split)
+            features, kept = everything(folder, split)
+            with torch.no_grad():
+                wanted = model(asked(weights)).eval().features(torch.from_numpy(images.copy())).numpy()
+            assert np.allclose(wanted, features, atol=1e-5)
+            assert np.array_equal(labels, kept)
+
+    def test_test_is_never_opened(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        (store.folder("transform", key) / "test-00000.safetensors").unlink()
+        folder, _ = passed(store, key, asked(weights))
+        assert sorted(read_index(folder).splits) == ["train", "val"]
+
+    def test_another_head_finds_them_and_another_backbone_does_not(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        first, _ = passed(store, key, asked(weights))
+        assert passed(store, key, asked(weights, head="8", dropout=0.5, epochs=9, batch_size=3)) == (first, True)
+        assert passed(store, key, asked(weights, pool="flatten"))[0] != first
+        tensors = safetensors.torch.load_file(weights)
+        tensors["features.0.bias"] += 1
+        safetensors.torch.save_file(tensors, tmp_path / "other.safetensors")
+        assert passed(store, key, asked(str(tmp_path / "other.safetensors")))[0] != first
+
+
+class TestSameResult:
+    """A head that learns from kept features ends where one behind the backbone ends."""
+
+    def test_to_floating_point_tolerance(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        settings = asked(weights, head="8", dropout=0.3, learning_rate=0.01)
+        runs = [
+            train(store, key, settings.model_copy(update={"run": name}), feature_cache=name == "kept")
+            for name in ("kept", "plain")
+        ]
+        ours, theirs = (safetensors.torch.load_file(run / "last.safetensors") for run in runs)
+        start = model(settings).backbone.state_dict()
+        for name, value in ours.items():
+            torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=1e-4)
+        for run in (ours, theirs):  # and the backbone has not moved, nor its statistics
+            assert all(torch.equal(value, run[f"model.backbone.{name}"]) for name, value in start.items())

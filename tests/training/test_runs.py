@@ -1,0 +1,235 @@
+import csv
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import safetensors.torch
+import torch
+
+from manifests.errors import Exit, UserError
+from manifests.recipe import Train
+from manifests.shards import open_rows
+from manifests.store import DatasetStore, read_stage
+from tests.training.makers import dataset
+from training.checkpoints import load_classifier
+from training.loop import Record
+from training.runs import Interrupted, Silent, describe, find_run, read_facts, train
+
+CALLS = 3 * (4 + 2)  # times that `stop` is asked in a run of `asked()`: steps and validation batches of three epochs
+
+
+def asked(**more: Any) -> Train:
+    plain = {"widths": "4", "head": "6", "dropout": 0.4, "batch_size": 8, "epochs": 3, "learning_rate": 0.02}
+    return Train.model_validate(plain | more)
+
+
+def stop_at(call: int) -> Callable[[], bool]:
+    """Says yes when it is asked for that time, and from then on."""
+    calls = 0
+
+    def stop() -> bool:
+        nonlocal calls
+        calls += 1
+        return calls >= call
+
+    return stop
+
+
+def rows(run: Path) -> list[dict[str, str]]:
+    """metrics.csv without what the clock says."""
+    with (run / "metrics.csv").open() as file:
+        return [
+            {name: value for name, value in row.items() if name not in {"seconds", "images_per_second"}}
+            for row in csv.DictReader(file)
+        ]
+
+
+def same(one: Path, other: Path) -> bool:
+    """Bit for bit: every tensor of last and best, and every figure. Their runs have different names."""
+    for name in ("last.safetensors", "best.safetensors"):
+        ours, theirs = (safetensors.torch.load_file(run / name) for run in (one, other))
+        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
+            return False
+    return rows(one) == rows(other)
+
+
+class Heard(Silent):
+    """Remembers all that it is told."""
+
+    def __init__(self) -> None:
+        self.info: dict[str, Any] = {}
+        self.records: list[Record] = []
+        self.lines: list[str] = []
+
+    def started(self, info: dict[str, Any]) -> None:
+        self.info = info
+
+    def epoch(self, record: Record, eta_seconds: float) -> None:
+        assert eta_seconds >= 0
+        self.records.append(record)
+
+    def said(self, line: str) -> None:
+        self.lines.append(line)
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> tuple[DatasetStore, str]:
+    return dataset(tmp_path)
+
+
+class TestTrain:
+    """A run leaves everything that its evidence needs, and stage.json last."""
+
+    def test_a_finished_run(self, made: tuple[DatasetStore, str]) -> None:
+        heard = Heard()
+        run = train(*made, asked(), listen=heard)
+        assert sorted(file.name for file in run.iterdir()) == [
+            "best.safetensors", "last.safetensors", "metrics.csv", "run.json", "stage.json",
+        ]  # fmt: skip
+        stage, facts = read_stage(run), read_facts(run)
+        assert stage is not None
+        best = max(record.epoch for record in heard.records if record.best)
+        assert (stage.counts["epochs"], stage.counts["best_epoch"]) == (3, best)
+        assert stage.counts["stopped"] == "epochs"
+        assert (facts["rows"], facts["normalise"]) == ({"train": 30, "val": 11}, "imagenet")
+        assert facts == json.loads(json.dumps(heard.info))
+        assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
+        assert load_classifier(run / "best.safetensors").classes == tuple(facts["classes"])
+
+    def test_a_finished_run_is_fresh(self, made: tuple[DatasetStore, str]) -> None:
+        run = train(*made, asked())
+        before = {file.name: file.stat().st_mtime_ns for file in run.iterdir()}
+        heard = Heard()
+        assert train(*made, asked(), listen=heard, resume=True) == run
+        assert {file.name: file.stat().st_mtime_ns for file in run.iterdir()} == before
+        assert "is fresh" in heard.lines[0]
+
+    def test_the_same_run_gives_the_same_bytes(self, made: tuple[DatasetStore, str]) -> None:
+        first = train(*made, asked())
+        kept = (first / "best.safetensors").read_bytes()
+        assert (train(*made, asked(), restart=True) / "best.safetensors").read_bytes() == kept
+
+    def test_the_callers_random_generator_is_left_alone(self, made: tuple[DatasetStore, str]) -> None:
+        state = torch.get_rng_state()
+        train(*made, asked())
+        assert torch.equal(state, torch.get_rng_state())
+
+    def test_without_a_validation_split(self, tmp_path: Path) -> None:
+        made = dataset(tmp_path, rows={"train": (9, 8), "val": (0,)})
+        run = train(*made, asked(patience=1))
+        stage = read_stage(run)
+        assert stage is not None
+        assert stage.counts["monitored"] == "train_loss"
+        assert {row["val_loss"] for row in rows(run)} == {""}
+
+    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
+    def test_float_shards(self, tmp_path: Path, dtype: str) -> None:
+        run = train(*dataset(tmp_path, dtype=dtype), asked())
+        assert read_facts(run)["mean"] == [0.485, 0.456, 0.406]
+
+    def test_an_unknown_device(self, made: tuple[DatasetStore, str]) -> None:
+        with pytest.raises(UserError, match="use auto, cpu or cuda") as caught:
+            train(*made, asked(), device="quantum")
+        assert caught.value.code == Exit.USAGE
+
+
+class TestResume:
+    """Interrupted anywhere, any number of times, or not at all: the same bits."""
+
+    @pytest.mark.parametrize("more", [
+        {"schedule": "cosine"},
+        {"schedule": "plateau", "plateau_epochs": 0, "optimizer": "sgd", "patience": 1},
+    ])  # fmt: skip
+    def test_once_at_any_step(self, tmp_path: Path, more: dict[str, Any]) -> None:
+        made = dataset(tmp_path)
+        whole = train(*made, asked(run="whole", **more))
+        for call in range(1, CALLS + 1):
+            named = asked(run=f"cut-{call}", **more)
+            with pytest.raises(Interrupted, match=f"--resume --run cut-{call}") as caught:
+                train(*made, named, stop=stop_at(call))
+            assert caught.value.code == Exit.INTERRUPTED
+            assert same(whole, train(*made, named, resume=True))
+
+    def test_at_every_step(self, made: tuple[DatasetStore, str]) -> None:
+        whole = train(*made, asked(run="whole", schedule="exponential"))
+        named = asked(run="cut", schedule="exponential")
+        for _ in range(3 * 4):  # each sitting does one step: it is asked before and after
+            with pytest.raises(Interrupted):
+                train(*made, named, stop=stop_at(2), resume=True)
+        assert same(whole, train(*made, named, resume=True))
+
+    def test_a_crash_between_best_and_last_only_repeats_the_epoch(self, made: tuple[DatasetStore, str]) -> None:
+        whole = train(*made, asked(run="whole"))
+        with pytest.raises(Interrupted):
+            train(*made, asked(run="cut"), stop=stop_at(7))
+        run = find_run(made[0], "cut")
+        last = (run / "last.safetensors").read_bytes()
+        with pytest.raises(Interrupted):
+            train(*made, asked(run="cut"), stop=stop_at(7), resume=True)
+        (run / "last.safetensors").write_bytes(last)
+        assert same(whole, train(*made, asked(run="cut"), resume=True))
+
+    def test_what_is_kept_is_neither_lost_nor_continued_unasked(self, made: tuple[DatasetStore, str]) -> None:
+        with pytest.raises(Interrupted):
+            train(*made, asked(), stop=stop_at(8))
+        with pytest.raises(UserError, match=r"1 epoch and step 1 of the next kept; --resume .* --restart") as caught:
+            train(*made, asked())
+        assert caught.value.code == Exit.USAGE
+        assert len(rows(train(*made, asked(), restart=True))) == 3
+
+    def test_a_run_with_nothing_kept_simply_begins(self, made: tuple[DatasetStore, str]) -> None:
+        heard = Heard()
+        assert len(rows(train(*made, asked(), resume=True, listen=heard))) == 3
+        assert "nothing is kept yet" in heard.lines[0]
+
+    def test_resuming_with_other_settings_says_which(self, made: tuple[DatasetStore, str]) -> None:
+        with pytest.raises(Interrupted):
+            train(*made, asked(run="a"), stop=stop_at(8))
+        with pytest.raises(UserError, match="epochs: 3 kept, 5 asked"):
+            train(*made, asked(run="a", epochs=5), resume=True)
+
+    def test_divergence_keeps_the_last_good_checkpoint(self, tmp_path: Path) -> None:
+        store, key = dataset(tmp_path, dtype="float32")
+        with pytest.raises(Interrupted):
+            train(store, key, asked(), stop=stop_at(7))
+        last = find_run(store) / "last.safetensors"
+        before = last.read_bytes()
+        for file in store.folder("transform", key).glob("train-*.safetensors"):
+            open_rows(file, writable=True).images[:] = float("nan")
+        with pytest.raises(UserError, match="epoch 2, batch 1: the loss is nan") as caught:
+            train(store, key, asked(), resume=True)
+        assert caught.value.code == Exit.DIVERGED
+        assert last.read_bytes() == before
+
+
+class TestNames:
+    """A run is found by its name, and named after model and settings where nobody named it."""
+
+    def test_default_names(self, tmp_path: Path) -> None:
+        file = tmp_path / "weights.safetensors"
+        file.write_bytes(b"some")
+        frozen = Train(model="torchvision/mobilenet_v2", weights=str(file), freeze="backbone")
+        assert describe(asked()).rpartition("-")[0] == "simple"
+        assert describe(frozen).rpartition("-")[0] == "mobilenet_v2-frozen"
+        assert describe(Train(model="timm/a.b", weights="default")).rpartition("-")[0] == "a.b-tuned"
+        before = describe(frozen)
+        file.write_bytes(b"other")
+        assert describe(frozen) != before
+        assert describe(asked(seed=1)) != describe(asked(seed=2))
+
+    def test_a_weights_file_that_is_not_there(self) -> None:
+        with pytest.raises(UserError, match="cannot be read"):
+            describe(Train(model="torchvision/resnet18", weights="gone.safetensors"))
+
+    def test_the_newest_is_found_finished_or_not(self, made: tuple[DatasetStore, str]) -> None:
+        with pytest.raises(UserError, match="no run here yet"):
+            find_run(made[0], None)
+        first = train(*made, asked(run="first"))
+        with pytest.raises(Interrupted):
+            train(*made, asked(run="second"), stop=stop_at(3))
+        assert find_run(made[0], None).parent.name == "second"
+        assert find_run(made[0], "first") == first
+        with pytest.raises(UserError, match=r"Known: first, second\. Did you mean 'second'"):
+            find_run(made[0], "secnd")

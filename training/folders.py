@@ -1,0 +1,83 @@
+"""Runs as folders, `STORE/DATASET/runs/NAME/KEY/`: their names and keys, and finding and reading them. Without torch.
+
+KEY is made of the settings and the data's digest; who fills the folder is `training.runs`.
+"""
+
+import json
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from manifests.digests import digest, file_digest
+from manifests.errors import Exit, UserError, known
+from manifests.recipe import Train
+from manifests.shards import Index
+from manifests.store import DatasetStore, stage_key
+
+LAST, BEST, FACTS, METRICS = "last.safetensors", "best.safetensors", "run.json", "metrics.csv"
+NOT_IN_KEY = ("run", "reported", "transform")  # the name, the report's figures; the data's digest says the pixels
+
+
+def key_settings(settings: Train) -> dict[str, Any]:
+    """What of the settings decides the run's numbers; a weights file by its content."""
+    asked = {name: value for name, value in settings.asked().items() if name not in NOT_IN_KEY}
+    if settings.weights not in {"none", "default"}:
+        try:
+            asked["weights"] = f"sha256:{file_digest(Path(settings.weights))}"
+        except OSError as error:
+            raise UserError(
+                f"weights = {settings.weights!r}: cannot be read ({error.strerror}). "
+                "Known: none, default, or FILE.safetensors.",
+                Exit.RECIPE,
+            ) from None
+    return asked
+
+
+def describe(settings: Train) -> str:
+    """The default name of a run: the model, how it learns, and the settings' digest: `mobilenet_v2-frozen-3f9a1c2b`."""
+    model = re.sub(r"[^\w.+-]", "_", settings.model.rpartition("/")[2])
+    kind = "-frozen" if settings.freeze == "backbone" else "" if settings.weights == "none" else "-tuned"
+    return f"{model}{kind}-{digest(key_settings(settings))[:8]}"
+
+
+def run_folder(dataset: DatasetStore, settings: Train, index: Index) -> Path:
+    """Where the run of these settings on these rows lives, whether it is there or not."""
+    key = stage_key("train", key_settings(settings), {"transform": index.digest})
+    return dataset.root / "runs" / (settings.run or describe(settings)) / key
+
+
+def find_run(dataset: DatasetStore, name: str | None = None) -> Path:
+    """The newest run of that name, finished or not; without a name, the newest of all."""
+    folders = newest((dataset.root / "runs").glob("*/*"))
+    if found := [folder for folder in folders if name in {None, folder.parent.name}]:
+        return found[0]
+    if name is None or not folders:
+        raise UserError(f"{dataset.root}: no run here yet; begin with: alacena train", Exit.USAGE)
+    names = sorted({folder.parent.name for folder in folders})
+    raise UserError(f"{dataset.root}: no run {name!r}. {known(name, names)}", Exit.USAGE)
+
+
+def newest(folders: Iterable[Path]) -> list[Path]:
+    """Folders of runs, the one that changed last first."""
+    runs = [folder for folder in folders if (folder / FACTS).is_file()]
+    return sorted(runs, key=lambda folder: (_changed(folder), str(folder)), reverse=True)
+
+
+def _changed(folder: Path) -> int:
+    return max(file.stat().st_mtime_ns for name in (FACTS, LAST, "stage.json") if (file := folder / name).is_file())
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """`run.json`, what `train` was asked; its `settings` make a `Train` again."""
+    try:
+        return json.loads((folder / FACTS).read_text("utf-8"))
+    except (OSError, ValueError):
+        raise UserError(f"{folder / FACTS}: missing or damaged; train again with --restart.", Exit.STALE) from None
+
+
+def differences(kept: Path, settings: Train) -> str:
+    """`epochs: 5 kept, 10 asked`."""
+    there, here = read_facts(kept)["settings"], settings.asked()
+    changed = [n for n in here if n not in NOT_IN_KEY and here[n] != there.get(n)]
+    return "; ".join(f"{n}: {there.get(n)} kept, {here[n]} asked" for n in changed) or "the shards have changed since"

@@ -1,0 +1,338 @@
+"""A classifier by name: normalisation → backbone → head.
+
+`simple` lives here; `torchvision/NAME` and `timm/NAME` are the libraries' models without their classifier, imported
+only when asked for. What the pixels are is `manifests.pixels`; checkpoints are `training.checkpoints`.
+"""
+
+import math
+import warnings
+from collections import OrderedDict
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from manifests.errors import Exit, UserError, known
+from manifests.pixels import PixelContract, Statistics
+from manifests.recipe import Train
+
+AUXILIARY_WEIGHT = 0.4  # of an auxiliary output's loss: Szegedy et al., https://arxiv.org/abs/1512.00567
+AUXILIARY_MAP = 17  # pixels of the map that Inception v3's auxiliary output is made for; at 299 it gets exactly that
+
+
+class Normalise(nn.Module):
+    """(B, H, W, C) as stored → (B, C, H, W) float32, channels last in memory, so that no pixel moves.
+
+    uint8 in [0, 255] becomes (value / 255 - mean) / deviation; floats are stored normalised and only change type.
+    """
+
+    def __init__(self, name: str, statistics: Statistics, *, is_stored: bool) -> None:
+        super().__init__()
+        self.name = name
+        self.statistics = statistics
+        self.is_stored = is_stored
+        mean, deviation = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in statistics)
+        self.register_buffer("scale", (1 / (255 * deviation)).float(), persistent=False)
+        self.register_buffer("shift", (-mean / deviation).float(), persistent=False)
+
+    scale: Tensor
+    shift: Tensor
+
+    def forward(self, images: Tensor) -> Tensor:
+        values = images.permute(0, 3, 1, 2).float()
+        return values if self.is_stored else values.mul_(self.scale).add_(self.shift)
+
+
+class Classifier(nn.Module):
+    """Images (B, H, W, C) as stored in shards → logits (B, classes)."""
+
+    head: nn.Sequential
+
+    def __init__(
+        self,
+        normalise: Normalise,
+        backbone: nn.Module,
+        head: nn.Sequential,
+        *,
+        classes: tuple[str, ...],
+        contract: PixelContract,
+        is_frozen: bool,
+    ) -> None:
+        super().__init__()
+        self.normalise = normalise
+        self.backbone = backbone
+        self.head = head
+        self.classes = classes
+        self.contract = contract
+        self.is_frozen = is_frozen
+        backbone.requires_grad_(not is_frozen)
+
+    def train(self, mode: bool = True) -> "Classifier":
+        """A frozen backbone stays in eval mode: its statistics are frozen too."""
+        super().train(mode)
+        if self.is_frozen:
+            self.backbone.eval()
+        return self
+
+    def features(self, images: Tensor) -> Tensor:
+        """(B, H, W, C) → (B, features)."""
+        return self._seen(images)[0]
+
+    def outputs(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits, and while the backbone trains those of its auxiliary outputs, if it has any."""
+        features, *auxiliary = self._seen(images)
+        return self.head(features), *auxiliary
+
+    def head_outputs(self, features: Tensor) -> tuple[Tensor]:
+        """Logits of features that are known already: (B, features) → ((B, classes),)."""
+        return (self.head(features),)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.head(self.features(images))
+
+    def _seen(self, images: Tensor) -> tuple[Tensor, ...]:
+        found = self.backbone(self.normalise(images))
+        return (found,) if isinstance(found, Tensor) else tuple(found)
+
+
+def normalise_name(settings: Train, contract: PixelContract) -> str:
+    """What a run normalises by: its own choice for uint8 shards, what was stored for float shards."""
+    if contract.dtype == "uint8":
+        return settings.normalise or "imagenet"
+    if settings.normalise is not None:
+        raise UserError(
+            f"normalise = {settings.normalise!r}: the shards are {contract.dtype}, stored normalised by "
+            f"{contract.normalise}; leave it out here, or use transform --normalise {settings.normalise}.",
+            Exit.RECIPE,
+        )
+    return contract.normalise or "none"
+
+
+def build(
+    settings: Train, *, classes: Iterable[str], contract: PixelContract, statistics: Statistics, load: bool = True
+) -> Classifier:
+    """The classifier that the settings ask for, in train mode, its memory channels last.
+
+    `statistics` are the numbers of `normalise_name`. `load=False` leaves the weights random, for a checkpoint that
+    brings its own. Draws from torch's global generator. Raises UserError for an unknown model, weights that do not fit
+    it, and pixels that it cannot take.
+    """
+    classes = tuple(classes)
+    channels = contract.shape[2]
+    name = normalise_name(settings, contract)
+    normalise = Normalise(name, statistics, is_stored=contract.dtype != "uint8")
+    backbone = _backbone(settings, channels, load)
+    if hasattr(backbone, "transform_input"):  # Inception and GoogLeNet learned from half: they turn imagenet into it
+        setattr(backbone, "transform_input", settings.weights != "none" and channels == 3 and name == "imagenet")  # noqa: B010 # a module's attributes are tensors to the type checker
+    _set_auxiliary(backbone, len(classes))
+    features = _feature_count(normalise, backbone.eval(), contract, settings)
+    head = _head(features, len(classes), settings)
+    is_frozen = settings.freeze == "backbone"
+    model = Classifier(normalise, backbone, head, classes=classes, contract=contract, is_frozen=is_frozen)
+    return model.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue] # torch's stubs lack this form for modules
+
+
+def _backbone(settings: Train, channels: int, load: bool) -> nn.Module:
+    library, _, name = settings.model.partition("/")
+    if settings.model == "simple":
+        if settings.weights != "none" and load:
+            raise UserError(f"weights = {settings.weights!r}: simple has no pretrained weights; use none.", Exit.RECIPE)
+        return _simple(settings, channels)
+    if library in LIBRARIES and name:
+        return LIBRARIES[library](name, settings, channels, settings.weights if load else "none")
+    raise UserError(
+        f"model = {settings.model!r}: unknown. {known(settings.model, ('simple', 'torchvision/NAME', 'timm/NAME'))}",
+        Exit.RECIPE,
+    )
+
+
+def _simple(settings: Train, channels: int) -> nn.Module:
+    """Blocks of convolution, batch norm, ReLU and pooling, each halving the map."""
+    layers: list[nn.Module] = []
+    for width in settings.widths:
+        convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
+        layers += [convolution, nn.BatchNorm2d(width), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
+        channels = width
+    layers += [nn.AdaptiveAvgPool2d(1)] if settings.pool == "average" else []
+    return nn.Sequential(*layers, nn.Flatten())
+
+
+def _torchvision(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
+    from torchvision import models
+
+    names = models.list_models(module=models)
+    if name not in names:
+        raise UserError(
+            f"model = {settings.model!r}: torchvision knows no such classifier. {known(name, names)}", Exit.RECIPE
+        )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of Inception and GoogLeNet, about how they will be initialised
+        net = models.get_model(name, weights=None)
+    if weights == "default":
+        best: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue] # each model's own enum has it
+        fetched = _fetched(partial(best.get_state_dict, progress=False, check_hash=True), settings, str(best.url))
+        load_strictly(net, fetched, f"the library's weights of {settings.model}")
+    elif weights != "none":
+        _load_file(net, weights, settings)
+    if channels == 1:
+        _sum_colours(net, settings)
+    _cut_classifier(net, settings)
+    return net
+
+
+def _timm(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
+    import timm
+
+    if not timm.is_model(name):
+        raise UserError(
+            f"model = {settings.model!r}: timm knows no such model. {known(name, timm.list_models())}", Exit.RECIPE
+        )
+    if weights in {"none", "default"}:
+        create: Callable[[], Any] = partial(timm.create_model, name, pretrained=weights == "default", in_chans=channels)
+        net: Any = create() if weights == "none" else _fetched(create, settings, f"https://huggingface.co/timm/{name}")
+    else:
+        net = timm.create_model(name)
+        _load_file(net, weights, settings)
+        if channels == 1:
+            _sum_colours(net, settings)
+    try:
+        net.reset_classifier(0, **({"global_pool": ""} if settings.pool == "flatten" else {}))
+    except (TypeError, ValueError, AssertionError, RuntimeError) as error:
+        raise _pools_inside(settings) from error
+    return nn.Sequential(net, nn.Flatten()) if settings.pool == "flatten" else net
+
+
+LIBRARIES: dict[str, Callable[[str, Train, int, str], nn.Module]] = {"torchvision": _torchvision, "timm": _timm}
+
+
+def _fetched(fetch: Callable[[], Any], settings: Train, where: str) -> Any:
+    try:
+        return fetch()
+    except Exception as error:  # whatever a network, a hub or a hash can raise: the remedy is the same
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"model = {settings.model!r}, weights = default: they could not be fetched ({reason}). Where there is a "
+            f"network, fetch {where}, keep its tensors as safetensors, and name the file: --weights FILE.safetensors",
+            Exit.USAGE,
+        ) from error
+
+
+def _load_file(net: nn.Module, weights: str, settings: Train) -> None:
+    file = Path(weights)
+    try:
+        tensors = safetensors.torch.load_file(file)
+    except (OSError, SafetensorError) as error:
+        raise UserError(
+            f"weights = {weights!r}: not a safetensors file that can be read ({error}). "
+            f"Known: none, default, or FILE.safetensors with the tensors of {settings.model}.",
+            Exit.RECIPE,
+        ) from error
+    load_strictly(net, tensors, f"weights = {weights!r}, model = {settings.model!r}")
+
+
+def load_strictly(net: nn.Module, tensors: dict[str, Tensor], place: str, code: Exit = Exit.RECIPE) -> None:
+    """Every tensor of the module from `tensors` and none left over, or UserError naming the first that is wrong."""
+    own = net.state_dict()
+    counters = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}  # older files lack them
+    found: OrderedDict[str, Tensor] = OrderedDict(counters | {_modern(key): value for key, value in tensors.items()})
+    wrong = next(
+        (f"{key}: {_shape(own.get(key))} expected, {_shape(found.get(key))} found"
+         for key in (*own, *found) if _shape(own.get(key)) != _shape(found.get(key))), None,
+    )  # fmt: skip
+    if wrong:
+        raise UserError(f"{place}: the tensors are not those of this model; the first that differs is {wrong}.", code)
+    setattr(found, "_metadata", getattr(own, "_metadata", None))  # noqa: B010 # versions that some models ask for and safetensors cannot carry
+    net.load_state_dict(found, strict=True)
+
+
+def _shape(tensor: Tensor | None) -> str:
+    return "none" if tensor is None else f"{tuple(tensor.shape)}"
+
+
+def _modern(key: str) -> str:
+    """torchvision's first DenseNets wrote `denselayer1.norm.1` for what is `denselayer1.norm1` today."""
+    if "denselayer" in key:
+        for part in ("norm", "relu", "conv"):
+            key = key.replace(f".{part}.1.", f".{part}1.").replace(f".{part}.2.", f".{part}2.")
+    return key
+
+
+def _sum_colours(net: nn.Module, settings: Train) -> None:
+    """One input channel: the first convolution summed over its colours gives what a grey picture in colour gave."""
+    for first in net.modules():
+        if isinstance(first, nn.Conv2d):
+            if first.in_channels != 3 or first.groups != 1:
+                break
+            first.weight = nn.Parameter(first.weight.detach().sum(1, keepdim=True))
+            first.in_channels = 1
+            return
+    raise UserError(f"model = {settings.model!r}: cannot take one channel; use transform --channels rgb.", Exit.RECIPE)
+
+
+def _cut_classifier(net: nn.Module, settings: Train) -> None:
+    """Take off a torchvision classifier, from its first linear layer or convolution on; dropout goes too."""
+    name, last = list(net.named_children())[-1]
+    layers = [last] if isinstance(last, nn.Linear) else list(last.children())
+    first = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
+    kept = [layer for layer in layers[:first] if not isinstance(layer, nn.Dropout)]
+    pool = nn.AdaptiveAvgPool2d(1) if settings.pool == "average" else nn.Identity()
+    if isinstance(getattr(net, "avgpool", None), nn.AdaptiveAvgPool2d):
+        net.avgpool = pool
+    elif any(isinstance(layer, nn.AdaptiveAvgPool2d) for layer in layers[first:]):
+        kept.append(pool)
+    elif settings.pool == "flatten":
+        raise _pools_inside(settings)
+    setattr(net, name, nn.Sequential(*kept))
+    for name, child in net.named_children():
+        if isinstance(child, nn.Dropout):
+            setattr(net, name, nn.Identity())
+
+
+def _pools_inside(settings: Train) -> UserError:
+    return UserError(
+        f"model = {settings.model!r}: pools inside; pool = 'flatten' cannot be had, use average.", Exit.RECIPE
+    )
+
+
+def _set_auxiliary(net: nn.Module, classes: int) -> None:
+    """Auxiliary classifiers of the library's thousand classes become ones of ours."""
+    for name, auxiliary in list(net.named_children()):
+        if name.lower().startswith("aux"):
+            layer, last = [(n, m) for n, m in auxiliary.named_modules() if isinstance(m, nn.Linear)][-1]
+            setattr(auxiliary, layer, nn.Linear(last.in_features, classes))
+            if not hasattr(auxiliary, "fc2"):  # GoogLeNet's pool adaptively themselves; Inception's needs its 17 × 17
+                setattr(net, name, nn.Sequential(nn.AdaptiveAvgPool2d(AUXILIARY_MAP), auxiliary))
+
+
+def _feature_count(normalise: Normalise, backbone: nn.Module, contract: PixelContract, settings: Train) -> int:
+    """Found by a dry pass of one black picture; in eval mode, so that no statistics move."""
+    picture = torch.zeros((1, *contract.shape), dtype=getattr(torch, contract.dtype))
+    place = f"model = {settings.model!r}"
+    size = f"{contract.height}×{contract.width}"
+    try:
+        with torch.no_grad():
+            features = backbone(normalise(picture))
+    except (RuntimeError, ValueError, TypeError, AssertionError, IndexError, NotImplementedError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise UserError(
+            f"{place}: does not take pictures of {size} ({reason}); use transform --size.", Exit.RECIPE
+        ) from error
+    if not isinstance(features, Tensor) or features.ndim != 2 or not features.numel():
+        found = tuple(features.shape) if isinstance(features, Tensor) else type(features).__name__
+        raise UserError(f"{place}: gives {found} instead of one row of features; it is no classifier.", Exit.RECIPE)
+    return math.prod(features.shape)
+
+
+def _head(features: int, classes: int, settings: Train) -> nn.Sequential:
+    """Dropout, hidden layer and ReLU for each width, then the classes."""
+    layers: list[nn.Module] = []
+    for width in (*settings.head, classes):
+        layers += [nn.Dropout(settings.dropout)] if settings.dropout else []
+        layers += [nn.Linear(features, width), nn.ReLU(inplace=True)]
+        features = width
+    return nn.Sequential(*layers[:-1])

@@ -1,0 +1,147 @@
+"""What lies in a run's folder and beside it, read once: the only input of a section.
+
+The trainer writes run.json, metrics.csv and stage.json, `training.evaluate` the folders under evaluation/. What is not
+there yet is empty here, and the section that lacks it says so.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from manifests.digests import file_digest
+from manifests.errors import Exit, UserError
+from manifests.pixels import PixelContract
+from manifests.shards import Index, read_index
+from manifests.store import Stage, read_stage
+from manifests.table import SPLITS, read_table
+
+EPOCHS: dict[str, type[pl.DataType]] = {
+    "epoch": pl.Int64,
+    "train_loss": pl.Float64,  # nats
+    "train_accuracy": pl.Float64,  # fraction
+    "val_loss": pl.Float64,  # null where there is no val split
+    "val_accuracy": pl.Float64,
+    "learning_rate": pl.Float64,
+    "seconds": pl.Float64,
+    "images_per_second": pl.Float64,
+    "best": pl.Int64,  # 1 where this epoch became the best so far
+}
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """A run, the shards it was trained on, and what is known of it so far."""
+
+    run: Path
+    shards: Path
+    facts: dict[str, Any]  # run.json
+    index: Index
+    epochs: pl.DataFrame  # metrics.csv: the columns of EPOCHS, a row an epoch
+    stage: Stage | None  # None while the run is not finished
+    evaluations: dict[str, dict[str, Any]]  # split → metrics.json, the split to speak of first
+
+    @property
+    def split(self) -> str | None:
+        """The split that the report speaks of: test, else val, else train; None where none was evaluated."""
+        return next(iter(self.evaluations), None)
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        return self.evaluations[self.split] if self.split else None
+
+    @cached_property
+    def is_outdated(self) -> bool:
+        """Whether the run went on after `evaluation`, so that its checkpoint is now another one."""
+        return bool(self.evaluation) and self.evaluation["weights"] != file_digest(
+            self.run / f"{self.evaluation['checkpoint']}.safetensors"
+        )
+
+    @property
+    def best_epoch(self) -> int | None:
+        best = self.epochs.filter(pl.col("best") == 1)["epoch"]
+        return int(best[-1]) if len(best) else None
+
+    @cached_property
+    def rows(self) -> pl.DataFrame:
+        """rows.parquet: split, shard, row, path, sha256, view, class."""
+        return read_table(self.shards / "rows.parquet")
+
+    @cached_property
+    def predictions(self) -> pl.DataFrame:
+        """The predictions on `split` with shard and row, where their pixels lie. Needs an evaluation.
+
+        Raises UserError (exit 5) where predictions and shards do not list the same images in the same order.
+        """
+        text = ["path", "sha256", "class", "predicted"]  # a class may be named 7 or true
+        file = self.run / "evaluation" / str(self.split) / "predictions.csv"
+        table = pl.read_csv(file, schema_overrides=dict.fromkeys(text, pl.String), infer_schema_length=None)
+        here = self.rows.filter(pl.col("split") == self.split)
+        if not table["sha256"].equals(here["sha256"]):
+            raise UserError(f"{file}: other images than in {self.shards}; run evaluate again.", Exit.STALE)
+        return table.with_columns(here["shard"], here["row"])
+
+
+def read_evidence(run: Path, shards: Path) -> Evidence:
+    """Read what there is. Raises UserError where there is no run, or where it was trained on other shards."""
+    facts, index = read_run(run), read_index(shards)
+    refuse_mismatch(run, shards, facts, index)
+    order = [split for split in reversed(SPLITS) if (run / "evaluation" / split / "metrics.json").is_file()]
+    return Evidence(
+        run=run,
+        shards=shards,
+        facts=facts,
+        index=index,
+        epochs=read_epochs(run),
+        stage=read_stage(run),
+        evaluations={split: _read_json(run / "evaluation" / split / "metrics.json") for split in order},
+    )
+
+
+def read_run(run: Path) -> dict[str, Any]:
+    """`run.json`: what the trainer says of a run. Raises UserError where there is none."""
+    if not (run / "run.json").is_file():
+        raise UserError(f"{run}: no run here (run.json is missing); make one with: alacena train", Exit.STALE)
+    return _read_json(run / "run.json")
+
+
+def _read_json(file: Path) -> dict[str, Any]:
+    try:
+        return json.loads(file.read_text("utf-8"))
+    except ValueError:
+        raise UserError(f"{file}: not readable as JSON; remove it and make it again.", Exit.STALE) from None
+
+
+def read_epochs(run: Path) -> pl.DataFrame:
+    """`metrics.csv`: the columns of EPOCHS, a row an epoch; no rows where nothing was trained yet."""
+    try:
+        return pl.read_csv(run / "metrics.csv", schema_overrides=EPOCHS)
+    except (FileNotFoundError, pl.exceptions.NoDataError):
+        return pl.DataFrame(schema=EPOCHS)
+
+
+def refuse_mismatch(run: Path, shards: Path, facts: dict[str, Any], index: Index) -> None:
+    """Raise UserError (exit 5), both sides shown, where the run was not trained on these shards."""
+    refuse_other(run, shards, facts["classes"], PixelContract.model_validate(facts["contract"]), index)
+    if facts["data"] != index.digest:
+        sides = f"trained on rows {facts['data'][:16]}… and not on those of {shards}, {index.digest[:16]}…"
+        raise UserError(f"{run}: {sides}; train again, or transform as the run had it.", Exit.STALE)
+
+
+def refuse_other(here: Path, there: Path, classes: Sequence[str], contract: PixelContract, index: Index) -> None:
+    """Raise UserError (exit 5) where pixel contract or class order differ from the shard index."""
+    sides = ""
+    if differences := contract.differences(index.contract):
+        sides = f"other pixels than {there} ({'; '.join(differences)})"
+    elif tuple(classes) != index.classes:
+        sides = f"other classes than {there}: {_listed(classes)} here, {_listed(index.classes)} there"
+    if sides:
+        raise UserError(f"{here}: {sides}; train again, or curate and transform as the run had it.", Exit.STALE)
+
+
+def _listed(classes: Sequence[str]) -> str:
+    return f"{len(classes)} ({', '.join(classes[:12])}{', …' if len(classes) > 12 else ''})"

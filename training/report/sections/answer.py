@@ -1,0 +1,47 @@
+"""The answer first: how good, on how many images, how sure, beside what no learning at all would score."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from training.report.charts import Scale
+from training.report.evidence import Evidence
+from training.report.fragments import fragment
+
+ORDER = 10
+TITLE = "Result"
+
+
+@dataclass(frozen=True)
+class Split:
+    """What of the data was used for what."""
+
+    name: str
+    images: int
+    views: int  # tensors: the images, and their augmented copies
+
+
+def render(evidence: Evidence) -> Markup:
+    return fragment(
+        "answer.html",
+        evidence=evidence,
+        figures=evidence.evaluation,
+        others=list(evidence.evaluations.values())[1:],
+        baseline=baseline(evidence.evaluation) if evidence.evaluation else None,
+        x=Scale(0, 1, 0, 100),
+        splits=splits(evidence),
+        seconds=sum(evidence.epochs["seconds"].drop_nulls()),
+    )
+
+
+def baseline(evaluation: dict[str, Any]) -> tuple[str, float]:
+    """The most frequent class, and the accuracy of always answering it."""
+    largest = max(evaluation["classes"], key=lambda score: score["support"])
+    return largest["name"], largest["support"] / evaluation["images"]
+
+
+def splits(evidence: Evidence) -> list[Split]:
+    index = evidence.index
+    originals = dict(evidence.rows.filter(evidence.rows["view"] == 0).group_by("split").len().iter_rows())
+    return [Split(name, originals.get(name, 0), index.rows(name)) for name in index.splits if index.rows(name)]

@@ -1,0 +1,116 @@
+"""What is taken for what: counts in cells while they can be read, then a shaded map; the most-confused pairs beside."""
+
+import math
+from collections import defaultdict
+from dataclasses import dataclass
+from itertools import groupby
+
+from markupsafe import Markup
+
+from training.report.charts import ticks
+from training.report.evidence import Evidence
+from training.report.fragments import fragment, images, missing, percent
+
+ORDER = 30
+TITLE = "Confusion"
+COUNTED = 25  # classes up to which a cell holds its count
+NAMED = 60  # classes up to which a map has their names along its sides
+SHADES = 8  # levels above nothing
+PAIRS = 12  # most-confused pairs shown
+
+Matrix = list[list[int]]  # (K, K), rows are the truth
+
+
+def render(evidence: Evidence) -> Markup:
+    figures = evidence.evaluation
+    if figures is None:
+        return missing("Not evaluated yet: alacena evaluate counts what is taken for what.")
+    names, matrix = [score["name"] for score in figures["classes"]], figures["confusion"]
+    return fragment(
+        "confusion.html",
+        rows=table_rows(names, matrix) if len(names) <= COUNTED else [],
+        map=None if len(names) <= COUNTED else heat_map(names, matrix),
+        names=names,
+        pairs=figures["confused"][:PAIRS],
+        wrong=figures["images"] - sum(matrix[n][n] for n in range(len(names))),
+        legend=[(level, percent((level / SHADES) ** 2, 0)) for level in range(1, SHADES + 1)],
+    )
+
+
+def shade(share: float) -> int:
+    """A level from 0 (none) to SHADES (all) of the true class; by the root, so that single mistakes are seen."""
+    return math.ceil(SHADES * math.sqrt(share) - 1e-9)
+
+
+@dataclass(frozen=True)
+class Cell:
+    images: int
+    level: int
+    kind: str  # hit on the diagonal, else miss
+    tip: str
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    cells: list[Cell]
+    images: int
+
+
+def table_rows(names: list[str], matrix: Matrix) -> list[Row]:
+    def cell(t: int, p: int) -> Cell:
+        found, of = matrix[t][p], sum(matrix[t])
+        what = f"{names[t]} named right" if t == p else f"{names[t]} taken for {names[p]}"
+        return Cell(found, shade(found / of) if of else 0, "hit" if t == p else "miss", f"{what}: {found} of {of}")
+
+    each = range(len(names))
+    return [Row(names[t], [cell(t, p) for p in each], sum(matrix[t])) for t in each]
+
+
+@dataclass(frozen=True)
+class Map:
+    """Geometry of a heat map, in pixels of its own."""
+
+    cell: int  # side of one cell
+    left: int  # margin for the names or numbers of the rows
+    foot: int  # the same for the columns
+    side: int  # of the square
+    strokes: dict[str, str]  # style class → path, in cells
+    marks: list[tuple[float, str]]  # place of a row's or column's middle → its name or number
+    tips: list[tuple[int, str]]  # top of a row → what became of its class
+    named: bool
+
+
+def heat_map(names: list[str], matrix: Matrix) -> Map:
+    classes, named = len(names), len(names) <= NAMED
+    cell = 16 if named else max(round(720 / classes), 2)  # whole pixels: no cell is wider than another
+    every = range(classes) if named else [int(n) for n in ticks(0, classes, 10) if n < classes]
+    tips = [(t * cell, tip(names, row, t)) for t, row in enumerate(matrix)]
+    marks = [((t + 0.5) * cell, _cut(names[t]) if named else str(t)) for t in every]
+    margin = 14 + 7 * max(len(text) for _, text in marks) if named else 52
+    return Map(cell, margin, margin, classes * cell, strokes(matrix), marks, tips, named)
+
+
+def strokes(matrix: Matrix) -> dict[str, str]:
+    """One path a shade, of horizontal strokes one cell high: only cells that hold something, neighbours joined."""
+    paths: dict[str, list[str]] = defaultdict(list)
+    for t, row in enumerate(matrix):
+        of = sum(row)
+        kinds = [f"{'hit' if t == p else 'miss'} s{shade(found / of)}" if found else "" for p, found in enumerate(row)]
+        for kind, run in groupby(range(len(row)), kinds.__getitem__):
+            if kind:
+                cells = list(run)
+                paths[kind].append(f"M{cells[0]} {t}h{len(cells)}")
+    return {kind: "".join(parts) for kind, parts in sorted(paths.items())}
+
+
+def tip(names: list[str], row: list[int], truth: int) -> str:
+    """`12 coat: 20 of 31 images right; taken for jacket 6, shirt 3, …`."""
+    others = sorted((-found, p) for p, found in enumerate(row) if found and p != truth)
+    taken = ", ".join(f"{names[p]} {-found}" for found, p in others[:5]) + (", …" if len(others) > 5 else "")
+    start = f"{truth} {names[truth]}: {row[truth]} of {images(sum(row))} right"
+    return f"{start}; taken for {taken}" if taken else start
+
+
+def _cut(name: str, most: int = 20) -> str:
+    return name if len(name) <= most else name[: most - 1] + "…"

@@ -1,0 +1,111 @@
+"""Runs as a recipe asks for them: finished or not, evaluated or not, with which figures. Without torch."""
+
+import csv
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from manifests.errors import Exit
+from manifests.recipe import Train, checked
+from manifests.shards import Index, read_index
+from manifests.store import DatasetStore, Stage, read_stage
+from training.folders import BEST, FACTS, LAST, describe, find_run, read_facts, run_folder
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run of a recipe, on the shards that it asks for."""
+
+    settings: Train
+    folder: Path
+    shards: Path
+    index: Index
+
+    @property
+    def name(self) -> str:
+        return self.folder.parent.name
+
+    @cached_property
+    def finished(self) -> Stage | None:
+        return read_stage(self.folder)
+
+    @property
+    def has_begun(self) -> bool:
+        return (self.folder / LAST).is_file()
+
+    @property
+    def split(self) -> str:
+        """The split that judges it: test where there is one, else val."""
+        return next((split for split in ("test", "val") if self.index.rows(split)), "train")
+
+    @property
+    def evaluation(self) -> dict[str, Any] | None:
+        """The figures of the finished run on its split; None where there are none, or of other weights."""
+        file = self.folder / "evaluation" / self.split / "metrics.json"
+        if self.finished is None or not file.is_file() or not (self.folder / "report.html").is_file():
+            return None
+        figures = json.loads(file.read_text("utf-8"))
+        return figures if figures["weights"] == self.finished.files[BEST] else None
+
+    @property
+    def is_fresh(self) -> bool:
+        return self.finished is not None and self.evaluation is not None
+
+    def summary(self) -> dict[str, Any]:
+        """A row for a table: what is known without training or evaluating."""
+        figures, reported = self.evaluation, self.settings.reported
+        state = (
+            "fresh"
+            if self.is_fresh
+            else "not evaluated"
+            if self.finished
+            else "unfinished"
+            if self.has_begun
+            else "not trained"
+        )
+        return {
+            "run": self.name,
+            "state": state,
+            "epochs": self.finished.counts["epochs"] if self.finished else None,
+            "split": self.split,
+            "accuracy": figures["accuracy"] if figures else None,
+            "loss": figures["loss"] if figures else None,
+            "reported": reported.accuracy if reported else None,
+            "folder": str(self.folder),
+        }
+
+
+def run_of(dataset: DatasetStore, settings: Train, transform_key: str) -> Run:
+    shards = dataset.folder("transform", transform_key)
+    index = read_index(shards)
+    return Run(settings, run_folder(dataset, settings, index), shards, index)
+
+
+def named(settings: Train) -> Train:
+    """With the default name where none is given."""
+    return settings.model_copy(update={"run": settings.run or describe(settings)})
+
+
+def begun(dataset: DatasetStore, name: str | None) -> Train:
+    """The settings of the newest run of that name, as it was begun."""
+    folder = find_run(dataset, name)
+    said = read_facts(folder)
+    return checked(Train, said["settings"] | {"run": said["run"]}, str(folder / FACTS), Exit.STALE)
+
+
+def predictions_of(image: str, dataset: DatasetStore) -> dict[str, dict[str, Any]]:
+    """What each evaluated run said of an image, by its path."""
+    found: dict[str, dict[str, Any]] = {}
+    for file in sorted((dataset.root / "runs").glob("*/*/evaluation/*/predictions.csv")):
+        with file.open(encoding="utf-8", newline="") as lines:
+            for row in csv.DictReader(lines):
+                if row["path"] == image:
+                    guess = {
+                        "predicted": row["predicted"],
+                        "probability": float(row["probability"]),
+                        "split": file.parent.name,
+                    }
+                    found[file.parents[3].name] = guess
+    return found

@@ -21,10 +21,10 @@ if __name__ == "__main__" and importlib.util.find_spec("polars") is None:  # pyt
 
 from rich.markup import escape
 
-from manifests.commands import Call, app, argument, command, option
+from manifests.commands import STORE, Call, app, argument, command, option
 from manifests.console import duration, table
 from manifests.errors import Exit, UserError
-from manifests.recipe import Extract, Recipe, Settings, Train, checked, read_recipe, run_transform
+from manifests.recipe import RECIPES, Extract, Recipe, Settings, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore, dataset_names
 
 WORKERS = option("Processes that decode; any number gives the same bytes. [default: one a core]", metavar="N", min=0)
@@ -212,7 +212,7 @@ def measure(call: Call, folder: Path, split: str | None, device: str) -> dict[st
 @command("alacena run manifests/recipes/food15.toml --source ~/Downloads/food")
 def run(
     call: Call,
-    recipe: Path | None = argument("Recipe; default: what is in force.", "[RECIPE]"),
+    recipe: Path | None = argument("File, or name of one that comes along; default: what is in force.", "[RECIPE]"),
     source: list[str] | None = option("In place of the recipe's; several times for several.", metavar="SOURCE"),
     dry_run: bool = option("Say what is stale and why, and do nothing.", "--dry-run", default=False),
     device: str = DEVICE,
@@ -223,7 +223,12 @@ def run(
     call = Call(call.face, call.store, wanted.dataset)
     if dry_run:
         show_status(call, wanted)
-        return
+    else:
+        call.face.result({"dataset": wanted.dataset, "runs": run_all(call, wanted, device, workers)})
+
+
+def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> list[dict[str, Any]]:
+    """Everything a recipe asks for that is not there; its runs as rows of a table."""
     from training.display import runs_table
 
     runs = made_runs(call, wanted, workers)
@@ -236,14 +241,15 @@ def run(
     rows = [one.summary() for one in made_runs(call, wanted, workers)]
     if rows:
         call.face.show("", runs_table(rows))
-    call.face.result({"dataset": wanted.dataset, "runs": rows})
+    return rows
 
 
 def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> Recipe:
-    """The recipe of a file, its source and name overridden by flags; or what is in force."""
+    """The recipe of a file, or of those that come along by its name, overridden by flags; or what is in force."""
     if file is None:
         return asked(call)
-    stated = read_recipe(file)
+    shipped = RECIPES / f"{file}.toml"
+    stated = read_recipe(shipped if not file.exists() and shipped.is_file() else file)
     update: dict[str, Any] = {"dataset": call.name or stated.dataset}
     if source:
         update["extract"] = checked(Extract, stated.extract.asked() | {"source": source}, "--source", Exit.USAGE)
@@ -263,6 +269,36 @@ def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
     return [
         run_of(call.dataset, one, shards[run_transform(wanted.transform, one).model_dump_json()]) for one in wanted.runs
     ]
+
+
+@command("alacena demo")
+def demo(
+    call: Call,
+    folder: Path = argument("Where its pictures and its store go; default: demo.", "[DIR]", default=Path("demo")),
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+) -> None:
+    """Draw a small data set with faults planted in it, run everything on it, and say what was planted and found."""
+    from etl.demo import findings, plant
+    from manifests.table import read_table
+
+    photos = folder / "photos"
+    call.face.say(f"drawing the pictures into {photos}")
+    planted = plant(photos)
+    store = folder / "store" if call.store == STORE else call.store
+    wanted = recipe_in_force(Call(call.face, store, None), RECIPES / "demo.toml", [str(photos)])
+    call = Call(call.face, store, wanted.dataset)
+    runs = run_all(call, wanted, device, workers)
+    done = make(call, wanted, "curate", workers)
+    curated = read_table(call.dataset.folder("curate", done["curate"].key) / "images.parquet")
+    found = findings(planted, curated, done["extract"].counts)
+    rows = [(each.planted, each.found, "yes" if each.agrees else "NO") for each in found]
+    call.face.show("", table(("planted", "found", "agrees"), rows))
+    report = Path(runs[0]["folder"]) / "report.html"
+    call.face.show(f"\nAccuracy on {runs[0]['split']}: {runs[0]['accuracy']:.4f}", f"Report: {report}")
+    call.face.result({"findings": [each._asdict() for each in found], "runs": runs, "report": str(report)})
+    if not all(each.agrees for each in found):
+        raise UserError("what was planted is not what was found; see the lines that say NO.")
 
 
 @command("alacena status")

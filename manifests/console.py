@@ -85,7 +85,13 @@ def table(
     """A plain table: the first column is text, numbers stand right; names are never read as markup."""
     rows = [list(row) for row in rows]
     drawn = Table(
-        title=title, title_justify="left", box=None, pad_edge=False, show_header=any(columns), header_style="bold", show_footer=bool(foot)
+        title=title,
+        title_justify="left",
+        box=None,
+        pad_edge=False,
+        show_header=any(columns),
+        header_style="bold",
+        show_footer=bool(foot),
     )
     for number, name in enumerate(columns):
         values = [row[number] for row in rows]

@@ -24,6 +24,7 @@ from manifests.errors import Exit, UserError, known
 from manifests.pixels import Channels, Dtype, Interpolation, Normalise, Resize
 
 T = TypeVar("T", bound="Settings")
+RECIPES = Path(__file__).with_name("recipes")  # those that come along
 DEDUPE = {"near": 64, "phash": 4, "dhash": 24, "exact": 0, "off": 0}  # method → default radius in bits
 DEDUPE_BITS = {"near": 512, "phash": 64, "dhash": 256}  # method → bits compared
 

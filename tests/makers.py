@@ -141,7 +141,9 @@ def brought(asked: Recipe, root: Path, *, workers: int = 0, until: str = "transf
 def made(asked: Recipe, root: Path, until: str = "transform", *, workers: int = 0) -> list[str]:
     """The stages that had to be made; those that were fresh are left out."""
     remade: list[str] = []
-    bring(asked, site(root, workers=workers), until, lambda step, _: None if step.is_fresh else remade.append(step.stage))
+    bring(
+        asked, site(root, workers=workers), until, lambda step, _: None if step.is_fresh else remade.append(step.stage)
+    )
     return remade
 
 

@@ -37,7 +37,9 @@ def imported(tree: ast.AST, package: list[str]) -> set[str]:
             module = ".".join([*base, *([node.module] if node.module else [])])
             found |= {module} | {f"{module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Call) and getattr(node.func, "id", getattr(node.func, "attr", "")) == "import_module":
-            found |= {text.value for text in ast.walk(node) if isinstance(text, ast.Constant) and isinstance(text.value, str)}
+            found |= {
+                text.value for text in ast.walk(node) if isinstance(text, ast.Constant) and isinstance(text.value, str)
+            }
     return found
 
 

@@ -46,7 +46,12 @@ def stored(picture: Image.Image, exif: bytes = b"") -> bytes:
     values = array(picture).astype(">u2" if depth == 16 else np.uint8)
     lines = b"".join(b"\0" + line.tobytes() for line in values)
     header = struct.pack(">IIBBBBB", *picture.size, depth, colour, 0, 0, 0)
-    parts = [(b"IHDR", header), (b"PLTE", bytes(picture.getpalette() or [])), (b"eXIf", exif), (b"IDAT", deflated(lines))]
+    parts = [
+        (b"IHDR", header),
+        (b"PLTE", bytes(picture.getpalette() or [])),
+        (b"eXIf", exif),
+        (b"IDAT", deflated(lines)),
+    ]
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*part) for part in parts if part[1]) + chunk(b"IEND", b"")
 
 
@@ -63,7 +68,9 @@ def turned(picture: Image.Image) -> bytes:
 
 def files() -> dict[str, bytes]:
     """Three classes with every kind of picture and fault."""
-    plain = {f"{name}/{n}.png": stored(image(72 + n, 56, seed=100 * i + n)) for i, name in enumerate("abc") for n in range(9)}
+    plain = {
+        f"{name}/{n}.png": stored(image(72 + n, 56, seed=100 * i + n)) for i, name in enumerate("abc") for n in range(9)
+    }
     grey = Image.fromarray((array(image(64, 64, seed=7, mode="L")).astype(np.uint16) * 257).astype(np.uint16))
     clear = image(60, 60, seed=8)
     clear.putalpha(Image.fromarray(np.tile(np.arange(60, dtype=UINT8) * 4, (60, 1))))

@@ -17,7 +17,9 @@ from tests.makers import brought, class_folders, digits, folder, png_bytes, reci
 NOTHING = Curate(split="0.5,0.5")
 
 
-def decided(table: pl.DataFrame, settings: Curate | None = None, by_hand: dict[str, str] | None = None) -> dict[str, Any]:
+def decided(
+    table: pl.DataFrame, settings: Curate | None = None, by_hand: dict[str, str] | None = None
+) -> dict[str, Any]:
     """path → why it was rejected, or None."""
     return dict(curate(table, settings or NOTHING, by_hand).select("path", "rejected").iter_rows())
 
@@ -163,7 +165,9 @@ class TestLabelConflicts:
     """An image under two classes cannot be believed: all its copies are rejected, each naming another."""
 
     def test_identical_images(self):
-        table = rows(path=["cat/1", "dog/1", "dog/2"], label=["cat", "dog", "dog"], sha256=[digits(1)] * 2 + [digits(2)])
+        table = rows(
+            path=["cat/1", "dog/1", "dog/2"], label=["cat", "dog", "dog"], sha256=[digits(1)] * 2 + [digits(2)]
+        )
         expected = {
             "cat/1": "label conflict: identical to dog/1, which is 'dog'",
             "dog/1": "label conflict: identical to cat/1, which is 'cat'",
@@ -173,7 +177,9 @@ class TestLabelConflicts:
             assert decided(table, Curate(dedupe=dedupe)) == expected
 
     def test_near_duplicates(self):
-        table = pl.concat([near(10, path=["cat/1", "dog/1"], label=["cat", "dog"]), rows(path=["dog/2"], label=["dog"])])
+        table = pl.concat(
+            [near(10, path=["cat/1", "dog/1"], label=["cat", "dog"]), rows(path=["dog/2"], label=["dog"])]
+        )
         expected = {
             "cat/1": "label conflict: near duplicate of dog/1, which is 'dog'",
             "dog/1": "label conflict: near duplicate of cat/1, which is 'cat'",
@@ -184,10 +190,15 @@ class TestLabelConflicts:
 
     def test_copies_of_one_class_are_none_and_merging_classes_ends_one(self):
         table = rows(path=["gatto/1", "cat/1"], label=["gatto", "cat"], sha256=[digits(1)] * 2)
-        assert decided(table, Curate(rename={"gatto": "cat"})) == {"gatto/1": "duplicate: identical to cat/1", "cat/1": None}
+        assert decided(table, Curate(rename={"gatto": "cat"})) == {
+            "gatto/1": "duplicate: identical to cat/1",
+            "cat/1": None,
+        }
 
     def test_they_are_reported(self):
-        table = rows(path=["cat/1", "dog/1", "dog/2"], label=["cat", "dog", "dog"], sha256=[digits(1)] * 2 + [digits(2)])
+        table = rows(
+            path=["cat/1", "dog/1", "dog/2"], label=["cat", "dog", "dog"], sha256=[digits(1)] * 2 + [digits(2)]
+        )
         marked = curate(table, NOTHING)
         assert funnel(marked, ["dog"])["conflicts"] == [
             "cat/1 (cat): label conflict: identical to dog/1, which is 'dog'",
@@ -338,7 +349,9 @@ def anything(seed: int, count: int) -> pl.DataFrame:
     return rows(
         path=[f"{i:04}" for i in generator.permutation(count)],
         sha256=shas,
-        label=[labels[sha] if int(sha[1:3], 16) > 8 else label for sha, label in zip(shas, any_of("a", "b"), strict=True)],
+        label=[
+            labels[sha] if int(sha[1:3], 16) > 8 else label for sha, label in zip(shas, any_of("a", "b"), strict=True)
+        ],
         source_split=[given.get(sha, state) for sha, state in zip(shas, states, strict=True)],
         phash256=[flipped(b, int(sha[2], 16) * 5) for b, sha in zip(base, shas, strict=True)],
         dhash256=base,

@@ -194,7 +194,7 @@ class TestSamples:
     def test_the_unusable_are_not_taken(self, tmp_path: Path):
         source = class_folders(tmp_path / "s", {"cat": 4})
         write(source, {f"cat/bad{n}.png": b"text" for n in range(10)})
-        assert len(self.sampled(source, tmp_path, sample=4) & set(f"cat/00{n}.png" for n in range(4))) == 4
+        assert len(self.sampled(source, tmp_path, sample=4) & {f"cat/00{n}.png" for n in range(4)}) == 4
 
     def test_a_sample_larger_than_the_source_is_all(self, tmp_path: Path):
         source = class_folders(tmp_path / "s", {"cat": 3})

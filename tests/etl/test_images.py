@@ -282,7 +282,11 @@ class TestReasons:
         import subprocess
 
         started: list[Any] = []
-        monkeypatch.setattr(subprocess, "Popen", lambda *a, **k: started.append(a))
+
+        def popen(*command: Any, **_: Any) -> None:
+            started.append(command)
+
+        monkeypatch.setattr(subprocess, "Popen", popen)
         assert problem(encoded(image(8, 8), "EPS")) == "not an image: EPS"
         assert started == []
         assert "EPS" not in FORMATS
@@ -336,7 +340,7 @@ class TestReasons:
         assert known(data, max_pixels=200_000_000)[1:3] == (20_000, 10_000)
 
     def test_pixels_of_a_bad_file_raise_the_reason(self):
-        with pytest.raises(Unusable, match="^truncated$"):
+        with pytest.raises(Unusable, match=r"^truncated$"):
             pixels(encoded(image(), "JPEG")[:400], contract())
 
 
@@ -444,7 +448,11 @@ class TestGeometry:
 
     @settings(max_examples=200, deadline=None)
     @given(
-        st.integers(1, 300), st.integers(1, 300), st.integers(1, 256), st.integers(1, 256), st.sampled_from(["crop", "pad"])
+        st.integers(1, 300),
+        st.integers(1, 300),
+        st.integers(1, 256),
+        st.integers(1, 256),
+        st.sampled_from(["crop", "pad"]),
     )
     def test_any_size_to_any_size(self, width: int, height: int, wide: int, high: int, resize: Any):
         asked: PixelContract = contract(high, wide, resize=resize)

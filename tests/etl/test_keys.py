@@ -50,7 +50,9 @@ class TestExtractInputs:
         source = class_folders(tmp_path / "s", {"a": 1})
         one = inputs(source, tmp_path)
         for asked in ({"max_pixels": 5}, {"background": "#000000"}):
-            assert [name for name, value in inputs(source, tmp_path, **asked).items() if value != one[name]] == ["reader"]
+            assert [name for name, value in inputs(source, tmp_path, **asked).items() if value != one[name]] == [
+                "reader"
+            ]
 
     def test_no_source_is_an_error_of_use(self, tmp_path: Path):
         with pytest.raises(UserError, match=r"^extract: no source named; give a folder or an archive") as raised:
@@ -69,7 +71,11 @@ class TestPrefixes:
     def test_several_have_their_class_or_name(self, tmp_path: Path):
         for name in ("one/pics", "two/pics", "text"):
             class_folders(tmp_path / name, {"a": 1})
-        sources = [str(tmp_path / "one/pics"), str(tmp_path / "two/pics"), {"path": str(tmp_path / "text"), "class": "t"}]
+        sources = [
+            str(tmp_path / "one/pics"),
+            str(tmp_path / "two/pics"),
+            {"path": str(tmp_path / "text"), "class": "t"},
+        ]
         settings = Extract.model_validate({"source": sources})
         assert [each.prefix for each in listings(settings, tmp_path)] == ["pics-1/", "pics-2/", "t/"]
 

@@ -207,6 +207,7 @@ if __name__ == "__main__":
     bring(Recipe.model_validate_json(Path(sys.argv[1]).read_text()), site(Path(sys.argv[2]), workers=int(sys.argv[3])))
 """
 
+
 class TestKilled:
     """A run killed at any moment ends, when it is run again, in the same bytes, and leaves nothing behind."""
 

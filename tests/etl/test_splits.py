@@ -1,4 +1,6 @@
 from collections import Counter
+from random import Random
+from typing import Any
 
 import polars as pl
 import pytest
@@ -24,7 +26,7 @@ def images(sizes: dict[str, list[int]]) -> pl.DataFrame:
     return pl.DataFrame(found, schema=["path", "class", "group"], orient="row")
 
 
-def curated(**columns: list[object]) -> pl.DataFrame:
+def curated(**columns: list[Any]) -> pl.DataFrame:
     table = rows(**columns)
     none = pl.lit(None, pl.String)
     return table.with_columns(group=pl.col("sha256"), cluster=pl.col("sha256"), rejected=none).with_columns(
@@ -79,13 +81,17 @@ class TestDivide:
 
     @settings(max_examples=40, deadline=None)
     @given(SIZES, SHARES, st.randoms(use_true_random=False))
-    def test_the_order_of_rows_does_not_matter(self, sizes: dict[str, list[int]], shares: dict[str, float], random: object):
+    def test_the_order_of_rows_does_not_matter(
+        self, sizes: dict[str, list[int]], shares: dict[str, float], random: Random
+    ):
         table = images(sizes)
-        shuffled = table.sample(fraction=1, shuffle=True, seed=getattr(random, "randrange")(1000))
+        shuffled = table.sample(fraction=1, shuffle=True, seed=random.randrange(1000))
         assert divide(table, shares, 1).sort("path").equals(divide(shuffled, shares, 1).sort("path"))
 
     def test_a_group_of_two_classes_stays_together(self):
-        table = pl.DataFrame({"path": ["1", "2", "3", "4"], "class": ["a", "a", "b", "b"], "group": ["g", "h", "g", "i"]})
+        table = pl.DataFrame(
+            {"path": ["1", "2", "3", "4"], "class": ["a", "a", "b", "b"], "group": ["g", "h", "g", "i"]}
+        )
         for seed in range(10):
             found = dict(divide(table, {"train": 0.5, "val": 0.5}, seed).iter_rows())
             assert found["1"] == found["3"]

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
@@ -44,7 +46,7 @@ class TestPixelContract:
             {"background": "#000000"}, {"decoder": "another"},
         ],
     )  # fmt: skip
-    def test_every_field_is_part_of_the_digest_and_of_the_differences(self, change: dict[str, object]):
+    def test_every_field_is_part_of_the_digest_and_of_the_differences(self, change: dict[str, Any]):
         one, other = contract(8), contract(**{"height": 8, "width": 8} | change)
         assert one.digest != other.digest
         assert [said.split(":")[0] for said in one.differences(other)] == list(change)

@@ -80,8 +80,14 @@ reported = { accuracy = 0.55, loss = 1.4 }
 name = "small"
 transform = { size = 64 }
 """
+
+
+def source(path: str, name: str | None = None, sample: int | None = None) -> Source:
+    return Source.model_validate({"path": path, "class": name, "sample": sample})
+
+
 EVERY: list[Settings] = [
-    Source(path="a", class_name="b", sample=3), Source(path="a"), Extract(), Curate(), Augment(), ClassAugment(),
+    source("a", "b", 3), source("a"), Extract(), Curate(), Augment(), ClassAugment(),
     ClassAugment(copies=0, policy={"rotate": 3.5}), Transform(), Train(), Reported(accuracy=0.5), Recipe(dataset="x"),
     Extract.model_validate({"source": ["a=b", "c"], "background": "#ABCDEF"}),
     Curate.model_validate({"classes": "a,b", "rename": "c=d", "dedupe": "near", "split": "0.5,0.5"}),
@@ -117,14 +123,14 @@ class TestRoundTrip:
         assert type(settings).model_validate(json.loads(text)).asked() == settings.asked()
 
     def test_every_kind_is_tried(self):
-        assert {type(each) for each in EVERY} == set(Settings.__subclasses__())
-        assert set(STAGE_SETTINGS.values()) < set(Settings.__subclasses__())
+        kinds = {kind for kind in Settings.__subclasses__() if kind.__module__ == Settings.__module__}
+        assert {type(each) for each in EVERY} == kinds > set(STAGE_SETTINGS.values())
 
     def test_a_recipe_with_everything(self, tmp_path: Path):
         (tmp_path / "r.toml").write_text(FULL)
         read = read_recipe(tmp_path / "r.toml")
         assert Recipe.model_validate(json.loads(json.dumps(read.asked()))) == read
-        assert read.extract.source == (Source(path="a", class_name="x", sample=3), Source(path="b"))
+        assert read.extract.source == (source("a", "x", 3), source("b"))
         assert read.curate.dedupe == "phash:6"
         assert read.augment.classes == {"cat": ClassAugment(copies=0), "dog": ClassAugment(policy="strong")}
         assert (read.transform.size, read.transform.normalise) == ((200, 320), "dataset")
@@ -178,7 +184,8 @@ class TestReading:
             ('dataset = "x"\n[[runs]]\nname = "a"\n[[runs]]\nname = "a"', "every run needs a name of its own."),
             (
                 'dataset = "x"\n[[runs]]\nname = "a"\nfreeze = "backbone"',
-                "runs.0: freeze = backbone with weights = none would keep random features; name weights or freeze = none.",
+                "runs.0: freeze = backbone with weights = none would keep random features; name weights or "
+                "freeze = none.",
             ),
         ],
     )
@@ -252,7 +259,9 @@ class TestValues:
 
     def test_a_list_that_is_not_there_is_named(self, tmp_path: Path):
         said = refusal(Curate, classes=f"@{tmp_path}/no")
-        assert said == f"file.toml: classes = '@{tmp_path}/no': {tmp_path}/no cannot be read (No such file or directory)."
+        assert (
+            said == f"file.toml: classes = '@{tmp_path}/no': {tmp_path}/no cannot be read (No such file or directory)."
+        )
 
     def test_dots_in_a_value_stay(self):
         said = refusal(Curate, classes="@../../no/such")
@@ -261,7 +270,10 @@ class TestValues:
         )
 
     def test_pairs_come_from_text(self):
-        assert Curate.model_validate({"rename": "gatto=cat, ragno = spider"}).rename == {"gatto": "cat", "ragno": "spider"}
+        assert Curate.model_validate({"rename": "gatto=cat, ragno = spider"}).rename == {
+            "gatto": "cat",
+            "ragno": "spider",
+        }
         assert refusal(Curate, rename="gatto") == "file.toml: rename = 'gatto': 'gatto' is not of the form old=new."
 
     @pytest.mark.parametrize(
@@ -290,7 +302,9 @@ class TestValues:
     def test_splits_are_fractions_that_add_up(self, given_: str):
         assert Curate(split=given_).split == given_
 
-    @pytest.mark.parametrize("given_", ["", "0.8", "0.8,0.3", "1,0", "1.2,-0.2", "a,b", "0.25,0.25,0.25,0.25", "nan,0.5"])
+    @pytest.mark.parametrize(
+        "given_", ["", "0.8", "0.8,0.3", "1,0", "1.2,-0.2", "a,b", "0.25,0.25,0.25,0.25", "nan,0.5"]
+    )
     def test_other_splits_are_refused(self, given_: str):
         assert refusal(Curate, split=given_).startswith(f"file.toml: split = '{given_}': two or three fractions")
 
@@ -348,7 +362,9 @@ class TestAnything:
             st.sampled_from(sorted({name for kind in STAGE_SETTINGS.values() for name in kind.model_fields})),
             st.recursive(
                 st.one_of(st.none(), st.booleans(), st.integers(-5, 10**6), st.floats(), st.text(max_size=8)),
-                lambda inner: st.one_of(st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)),
+                lambda inner: st.one_of(
+                    st.lists(inner, max_size=2), st.dictionaries(st.text(max_size=3), inner, max_size=2)
+                ),
                 max_leaves=4,
             ),
             max_size=3,

@@ -65,7 +65,12 @@ class TestPublish:
         assert names(folder) == ["images.txt", "stage.json"]
         assert (folder / "images.txt").read_text() == "content"
         assert done == read_stage(folder) == store(tmp_path).find("curate", BEGUN.key)
-        assert (done.settings, done.inputs, done.digest, done.counts) == (BEGUN.settings, BEGUN.inputs, "digest", {"kept": 3})
+        assert (done.settings, done.inputs, done.digest, done.counts) == (
+            BEGUN.settings,
+            BEGUN.inputs,
+            "digest",
+            {"kept": 3},
+        )
         assert done.files == {"images.txt": file_digest(folder / "images.txt")}
         assert done.versions["python"] == sys.version.split()[0]
         assert names(folder.parent) == [BEGUN.key]
@@ -76,7 +81,10 @@ class TestPublish:
             (folder / "deep/a").write_text("1")
             (folder / "b").write_text("2")
             done = finish("d", {}, {"b": "known"})
-        assert done.files == {"b": "known", "deep/a": file_digest(store(tmp_path).folder("curate", BEGUN.key) / "deep/a")}
+        assert done.files == {
+            "b": "known",
+            "deep/a": file_digest(store(tmp_path).folder("curate", BEGUN.key) / "deep/a"),
+        }
 
     def test_an_exception_leaves_nothing(self, tmp_path: Path):
         with pytest.raises(ZeroDivisionError), store(tmp_path).publish(BEGUN) as (folder, _):  # noqa: PT012
@@ -95,7 +103,9 @@ class TestPublish:
             other = folder.with_name(f".{BEGUN.key}.1.tmp")  # as another process would have it; 1 is always alive
             other.mkdir()
             (other / "images.txt").write_text("fast")
-            (other / "stage.json").write_text(json.dumps({"stage": "curate", "key": BEGUN.key, "settings": {}, "inputs": {}}))
+            (other / "stage.json").write_text(
+                json.dumps({"stage": "curate", "key": BEGUN.key, "settings": {}, "inputs": {}})
+            )
             other.rename(store(tmp_path).folder("curate", BEGUN.key))
             assert finish("digest", {}).digest == ""
         assert (store(tmp_path).folder("curate", BEGUN.key) / "images.txt").read_text() == "fast"
@@ -110,7 +120,7 @@ class TestPublish:
         assert names(target) == ["mine.txt"]
 
     def test_a_full_disk_is_said_and_leaves_nothing(self, tmp_path: Path):
-        with pytest.raises(UserError, match="the disk is full; nothing was changed"), store(tmp_path).publish(BEGUN):  # noqa: PT012
+        with pytest.raises(UserError, match="the disk is full; nothing was changed"), store(tmp_path).publish(BEGUN):
             raise OSError(errno.ENOSPC, "No space left on device")
         assert names(tmp_path / "made/curate") == []
 
@@ -121,7 +131,7 @@ class TestPublish:
     def test_a_store_that_cannot_be_written_is_named(self, tmp_path: Path):
         (tmp_path / "made").write_text("a file")
         assert refusal(Exit.REFUSED, published, tmp_path).startswith(
-            f"{tmp_path}/made/curate: the store cannot be written here (Not a directory); name another with --store DIR."
+            f"{tmp_path}/made/curate: the store cannot be written here (Not a directory); name another with --store"
         )
 
 
@@ -130,7 +140,10 @@ class TestSweep:
 
     def test_the_next_publisher_removes_what_the_dead_left(self, tmp_path: Path):
         parent = tmp_path / "made/curate"
-        left, alive = parent / f".feedfeedfeedfeed.{gone_process()}.tmp", parent / f".feedfeedfeedfeed.{os.getppid()}.tmp"
+        left, alive = (
+            parent / f".feedfeedfeedfeed.{gone_process()}.tmp",
+            parent / f".feedfeedfeedfeed.{os.getppid()}.tmp",
+        )
         for folder in (left, alive):
             folder.mkdir(parents=True)
             (folder / "half").write_text("x")

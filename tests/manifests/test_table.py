@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -22,7 +23,10 @@ class TestReject:
         assert reject(marked([None] * 3), pl.col("n") > 0, "big")["rejected"].to_list() == [None, "big", "big"]
 
     def test_the_first_reason_stands(self):
-        assert reject(marked(["first", None]), pl.lit(value=True), "second")["rejected"].to_list() == ["first", "second"]
+        assert reject(marked(["first", None]), pl.lit(value=True), "second")["rejected"].to_list() == [
+            "first",
+            "second",
+        ]
 
     def test_an_unknown_condition_does_not_hold(self):
         unknown = pl.Series([None, True], dtype=pl.Boolean)
@@ -62,7 +66,7 @@ class TestTableDigest:
             ([("a", None)], [("a", 0)]),
         ],
     )
-    def test_values_that_look_alike_differ(self, one: list[tuple[str, int]], other: list[tuple[str, int]]):
+    def test_values_that_look_alike_differ(self, one: list[Any], other: list[Any]):
         assert table_digest(table(one)) != table_digest(table(other))
 
     def test_names_types_and_order_count(self):

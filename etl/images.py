@@ -84,32 +84,27 @@ def facts(data: bytes, *, max_pixels: int, background: str) -> Facts:
 
 
 def _facts(data: bytes, sha256: str, max_pixels: int, background: str) -> Facts:
-    def measure(image: ImageFile.ImageFile) -> Facts:
+    def loaded(image: ImageFile.ImageFile) -> tuple[Facts, Image.Image]:
         mode, kind = image.mode, image.format
         orientation = _orientation(image)
         header_size = image.size[::-1] if orientation >= 5 else image.size
         scaled = image.draft("L", (DRAFT_SIDE, DRAFT_SIDE)) if kind in {"JPEG", "MPO"} else None
         upright = _upright(image)
-        size = header_size if scaled else upright.size
-        grey = eight_bit(upright, background).convert("L")
-        small = grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-        luma = np.asarray(small, np.float64)
-        phash, phash256, dhash256 = hashes(small)
-        return Facts(
-            sha256=sha256,
-            width=size[0],
-            height=size[1],
-            format=kind,
-            mode=mode,
-            orientation=orientation,
-            phash=phash,
-            phash256=phash256,
-            dhash256=dhash256,
-            luma_mean=float(luma.mean()),
-            luma_std=float(luma.std()),
-        )
+        width, height = header_size if scaled else upright.size
+        seen = Facts(sha256, width=width, height=height, format=kind, mode=mode, orientation=orientation)
+        return seen, eight_bit(upright, background).convert("L")
 
-    return _decoded(data, max_pixels, measure)
+    seen, grey = _decoded(data, max_pixels, loaded)
+    small = grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    luma = np.asarray(small, np.float64)
+    phash, phash256, dhash256 = hashes(small)
+    return seen._replace(
+        phash=phash,
+        phash256=phash256,
+        dhash256=dhash256,
+        luma_mean=float(luma.mean()),
+        luma_std=float(luma.std()),
+    )
 
 
 def hashes(small: Image.Image) -> tuple[int, str, str]:
@@ -134,16 +129,16 @@ def array(image: Image.Image, contract: PixelContract) -> Pixels:
 def picture(data: bytes, contract: PixelContract) -> Image.Image:
     """The picture at the contract's size, L or RGB. Raises Unusable."""
 
-    def fit(image: ImageFile.ImageFile) -> Image.Image:
+    def loaded(image: ImageFile.ImageFile) -> Image.Image:
         swapped = _orientation(image) >= 5
         width, height = image.size[::-1] if swapped else image.size
         wide, high = _inner(width, height, contract) if contract.resize == "pad" else (contract.width, contract.height)
         mode = "RGB" if contract.channels == "rgb" else "L"
         if image.format in {"JPEG", "MPO"}:
             image.draft(mode, (high, wide) if swapped else (wide, high))
-        return resized(eight_bit(_upright(image), contract.background).convert(mode), contract)
+        return eight_bit(_upright(image), contract.background).convert(mode)
 
-    return _decoded(data, None, fit)
+    return resized(_decoded(data, None, loaded), contract)
 
 
 def resized(picture: Image.Image, contract: PixelContract) -> Image.Image:
@@ -199,8 +194,8 @@ def _scaled(image: Image.Image) -> Image.Image:
     return Image.fromarray(np.rint(values * (255 / top)).astype(np.uint8))
 
 
-def _decoded(data: bytes, max_pixels: int | None, use: Callable[[ImageFile.ImageFile], R]) -> R:
-    """Open, check, verify, and hand over; whatever the decoder throws becomes a reason."""
+def _decoded(data: bytes, max_pixels: int | None, load: Callable[[ImageFile.ImageFile], R]) -> R:
+    """Open, check, verify, and load; whatever the decoder throws meanwhile becomes a reason."""
     if not data:
         raise Unusable("empty")
     Image.MAX_IMAGE_PIXELS = None  # our own limit is checked below, before any decode, and can be raised
@@ -214,8 +209,8 @@ def _decoded(data: bytes, max_pixels: int | None, use: Callable[[ImageFile.Image
                 if type(image).verify is not ImageFile.ImageFile.verify:  # PNG has checksums; the others nothing
                     image.verify()
                     with _open(data) as again:
-                        return use(again)
-                return use(image)
+                        return load(again)
+                return load(image)
         except Unusable:
             raise
         except UnidentifiedImageError:

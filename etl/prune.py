@@ -34,7 +34,9 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
             is_needed = (stage, entry.key) in needed or (stage == "features" and entry.inputs.get("transform") in data)
             if not is_needed and all(step.found for step in steps if step.stage == stage):
                 found.append(_unused(dataset.folder(stage, entry.key), "no recipe in force and no run uses it"))
-    left = [folder for folder in sorted(dataset.root.glob("*/.*.tmp")) if not is_alive(folder)]
+    left = [
+        each for pattern in (".*.tmp", "*/.*.tmp") for each in sorted(dataset.root.glob(pattern)) if not is_alive(each)
+    ]
     found += [_unused(folder, "left by a process that was killed") for folder in left]
     spool = dataset.root / "spool"
     if spooled := {file.name for file in spool.glob("*")}:

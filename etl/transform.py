@@ -26,7 +26,7 @@ from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract, Statistics, normalisation
 from manifests.progress import told
 from manifests.recipe import Transform
-from manifests.shards import Index, Rows, Shard, create, describe, open_rows, read_index, write_index
+from manifests.shards import Index, Rows, Shard, create, describe, is_sound, open_rows, read_index, write_index
 from manifests.store import DatasetStore, Stage
 from manifests.table import SPLITS, read_table, write_table
 
@@ -222,8 +222,10 @@ def _copied(
     sums: dict[tuple[str, int], list[int]] = {}
     for stage in dataset.published("transform"):
         earlier = dataset.folder("transform", stage.key)
-        if read_index(earlier).contract.digest != contract.digest:
+        index = read_index(earlier)
+        if index.contract.digest != contract.digest:
             continue
+        shards = {shard.file: shard for files in index.splits.values() for shard in files}
         old = read_table(earlier / "rows.parquet").select(
             "sha256", "view", "parameters", "sums", old_shard="shard", old_row="row"
         )
@@ -231,7 +233,10 @@ def _copied(
             old.unique(["sha256", "view", "parameters"], keep="first", maintain_order=True),
             on=["sha256", "view", "parameters"],
         )
+        sound = {origin for origin in set(same["old_shard"]) if is_sound(earlier, shards[origin])}
         for (target, origin), members in same.group_by("shard", "old_shard"):
+            if origin not in sound:  # damaged since it was written: decoded again
+                continue
             new, source = open_rows(folder / str(target), writable=True), open_rows(earlier / str(origin))
             for row, old_row, found in members.select("row", "old_row", "sums").iter_rows():
                 if (str(target), row) not in sums:
@@ -248,7 +253,8 @@ def _refuse(problems: list[str]) -> None:
         listed = ", ".join(problems[:SHOWN])
         raise UserError(
             f"transform: {len(problems)} images cannot be read as extract found them: {listed}{more}; "
-            "run extract again, or leave them out with curate --reject.",
+            "run extract again (of a file that changed behind the same size and time, touch it first), "
+            "or leave them out with curate --reject.",
             Exit.STALE,
         )
 

@@ -5,13 +5,14 @@ and that each of their runs trains at its own architecture.
 import csv
 import json
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
+import torch
 
 from etl import pipeline
 from etl.steps import Site
@@ -60,11 +61,11 @@ class Made(NamedTuple):
         keys = [str(step.key) for step in steps if step.settings == wanted]
         return self.dataset.folder("transform", keys[0])
 
-    def index(self, run: str | None = None) -> Index:
+    def shard_index(self, run: str | None = None) -> Index:
         return read_index(self.shards(run))
 
     def views(self, run: str | None = None) -> dict[str, int]:
-        index = self.index(run)
+        index = self.shard_index(run)
         return {split: index.rows(split) for split in SPLITS}
 
 
@@ -197,8 +198,8 @@ class TestStages:
         copies = found.recipe.augment.copies
         train, val, test = (sum(size) for size in zip(*found.sizes.values(), strict=True))
         assert found.views() == {"train": train * (1 + copies), "val": val, "test": test}
-        assert found.index().classes == tuple(found.sizes)
-        assert (found.index().contract.height, found.index().contract.width) == (SIZE, SIZE)
+        assert found.shard_index().classes == tuple(found.sizes)
+        assert (found.shard_index().contract.height, found.shard_index().contract.width) == (SIZE, SIZE)
 
     @pytest.mark.parametrize("name", EACH)
     def test_a_second_time_nothing_is_stale(self, name: str, made: Callable[[str], Made]):
@@ -243,7 +244,7 @@ class TestStages:
         because = "sketches: 1,250 sketches in train.txt and 250 in test.txt, named by mapping.txt"
         assert found.done["extract"].counts["layouts"] == [because]
         assert found.sizes == dict.fromkeys(sorted(SKETCHES), (4, 1, 1))
-        assert found.index().contract.shape == (SIZE, SIZE, 1)
+        assert found.shard_index().contract.shape == (SIZE, SIZE, 1)
         given = kept(found.images)
         assert given.filter(pl.col("source_split") == "test")["split"].unique().to_list() == ["test"]
         assert set(given.filter(pl.col("source_split") == "train")["split"]) == {"train", "val"}
@@ -258,7 +259,7 @@ class TestStages:
         assert found.rejected == {"unusable": 7}
         test = kept(found.images).filter(pl.col("split") == "test")
         assert test["source_split"].unique().to_list() == ["val"]
-        assert found.index("imagenet-64").contract.height == SIZE // 2
+        assert found.shard_index("imagenet-64").contract.height == SIZE // 2
         assert found.views("imagenet-64") == found.views()
 
     @pytest.mark.xdist_group("tinyimagenet200")
@@ -282,6 +283,15 @@ def _operations(found: Made) -> list[list[Any]]:
     return [operation for text in rows["parameters"].unique() for operation in json.loads(text)]
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Several workers with several threads each wait for one another more than they work."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 SMALLEST = {"torchvision/inception_v3": 80}  # pixels that an architecture cannot do without; else SIZE
 RUNS = [
     pytest.param(name, run.run, marks=pytest.mark.xdist_group(name))
@@ -293,6 +303,7 @@ RUNS = [
 class TestRuns:
     """Every run of every recipe learns for an epoch at its own architecture, on a few images and without a download."""
 
+    @pytest.mark.usefixtures("one_thread")
     @pytest.mark.parametrize(("name", "run"), RUNS)
     def test_trains(self, name: str, run: str, made: Callable[[str], Made]):
         found = few(made(name), run)
@@ -310,7 +321,7 @@ class TestRuns:
 
 
 def few(whole: Made, run: str) -> Made:
-    """One run for one epoch, without the library's weights, on five images of each of four classes; in the same store."""
+    """One run for one epoch, without the library's weights, on five images of each of four classes."""
     recipe = whole.recipe
     (settings,) = (each for each in recipe.runs if each.run == run)
     size = SMALLEST.get(settings.model, SIZE)

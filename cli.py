@@ -6,7 +6,6 @@ progress on stderr. The heavy packages are imported by the command that needs th
 
 import importlib.util
 import os
-import re
 import signal
 import sys
 from collections.abc import Callable
@@ -83,18 +82,12 @@ def extract(
     if sources:
         settings = checked(Extract, settings.asked() | {"source": sources}, "the command line", Exit.USAGE)
     settings = settings.absolute()
-    name = call.name or dataset_name(settings)
+    name = call.name or settings.name
     is_known = name in dataset_names(call.store)
     before = read_asked(DatasetStore(call.store / name)) if is_known else Recipe(dataset=name)
     done = make(call, before.model_copy(update={"extract": settings}), "extract", workers)
     call.face.show(*display.extracted(done["extract"]))
     call.face.result(done["extract"].counts)
-
-
-def dataset_name(settings: Extract) -> str:
-    """After the first source: its folder's or archive's name, without what a path cannot hold."""
-    first = Path(settings.source[0].path).resolve().name if settings.source else "data"
-    return re.sub(r"[^\w.+-]+", "-", first.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")) or "data"
 
 
 @command("alacena curate --max-per-class 400", stage="curate")
@@ -144,11 +137,13 @@ def train(
 ) -> None:
     """Train a model straight from the shards; best and last checkpoints, resumable at any time."""
     from etl.pipeline import remember
+    from training.catalog import check
     from training.results import begun, named
 
     recipe, run = asked(call), named(settings.absolute())
     if resume and settings.model_copy(update={"run": None}) == Train():  # nothing else said: go on with what was begun
         run = begun(call.dataset, settings.run)
+    check(run)
     done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)
     others = tuple(other for other in recipe.runs if other.run != run.run)
     remember(call.dataset, recipe.model_copy(update={"runs": (*others, run)}))
@@ -229,16 +224,23 @@ def run(
 
 def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> list[dict[str, Any]]:
     """Everything a recipe asks for that is not there; its runs as rows of a table."""
+    from training.catalog import check
     from training.display import runs_table
 
-    runs = made_runs(call, wanted, workers)
-    for one in runs:
-        if one.is_fresh:
-            call.face.say(f"run {one.name}: fresh, nothing to do")
-            continue
-        learn(call, one.settings, one.shards.name, device, resume=one.has_begun and not one.finished)
-        measure(call, one.folder, None, device)
-    rows = [one.summary() for one in made_runs(call, wanted, workers)]
+    steps, rows = state(call, wanted)
+    for step in steps if all(step.is_fresh for step in steps) else ():
+        call.face.say(f"{step.stage}: fresh, nothing to do")
+    for row in rows:
+        call.face.say(f"run {row['run']}: {row['state']}" + (", nothing to do" if row["state"] == "fresh" else ""))
+    if not all(step.is_fresh for step in steps) or any(row["state"] != "fresh" for row in rows):
+        for one in wanted.runs:  # before any work
+            check(one)
+        runs = made_runs(call, wanted, workers)
+        for one in runs:
+            if not one.is_fresh:
+                learn(call, one.settings, one.shards.name, device, resume=one.has_begun and not one.finished)
+                measure(call, one.folder, None, device)
+        rows = [one.summary() for one in runs]
     if rows:
         call.face.show("", runs_table(rows))
     return rows
@@ -248,12 +250,16 @@ def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> 
     """The recipe of a file, or of those that come along by its name, overridden by flags; or what is in force."""
     if file is None:
         return asked(call)
+    from etl.pipeline import check
+
     shipped = RECIPES / f"{file}.toml"
     stated = read_recipe(shipped if not file.exists() and shipped.is_file() else file)
     update: dict[str, Any] = {"dataset": call.name or stated.dataset}
     if source:
         update["extract"] = checked(Extract, stated.extract.asked() | {"source": source}, "--source", Exit.USAGE)
-    return stated.model_copy(update=update).absolute()
+    wanted = stated.model_copy(update=update).absolute()
+    check(wanted, f"{file}: ")
+    return wanted
 
 
 def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
@@ -307,20 +313,27 @@ def status(call: Call) -> None:
     show_status(call, asked(call))
 
 
-def show_status(call: Call, wanted: Recipe) -> None:
-    from etl.display import statuses
+def state(call: Call, wanted: Recipe) -> tuple[list[Any], list[dict[str, Any]]]:
+    """Each stage as a step, and each run as a row: what is there and what is not."""
     from etl.pipeline import plan
-    from training.display import runs_table
     from training.results import run_of
 
     dataset = DatasetStore(call.store / wanted.dataset)
     steps = list(plan(wanted, dataset))
     shards = {step.settings.model_dump_json(): step.key for step in steps if step.stage == "transform" and step.found}
-    runs: list[dict[str, Any]] = []
+    rows: list[dict[str, Any]] = []
     for one in wanted.runs:
         key = shards.get(run_transform(wanted.transform, one).model_dump_json())
-        runs.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "stale: its shards are"})
-    call.face.show(f"[bold]{wanted.dataset}[/bold] in {call.store}", statuses(steps))
+        rows.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "stale: its shards are"})
+    return steps, rows
+
+
+def show_status(call: Call, wanted: Recipe) -> None:
+    from etl.display import statuses
+    from training.display import runs_table
+
+    steps, runs = state(call, wanted)
+    call.face.show(f"[bold]{escape(wanted.dataset)}[/bold] in {escape(str(call.store))}", statuses(steps))
     if runs:
         call.face.show("", runs_table(runs))
     stages = [{"stage": s.stage, "fresh": s.is_fresh, "why": s.why, "key": s.key, "seconds": s.seconds} for s in steps]

@@ -41,9 +41,8 @@ def report(title: str, seconds: dict[str, list[float]], amounts: dict[str, int],
         rows[name] = {"speed": _spread(speeds), "ratio": _spread(ratios)}
         low, middle, high = _spread(speeds)
         least, ratio, most = _spread(ratios)
-        print(
-            f"  {name:<42} {middle:>10,.0f} {unit} ({low:,.0f} to {high:,.0f})   {ratio:6.3f} ({least:.3f} to {most:.3f})"
-        )
+        speed = f"{middle:>10,.0f} {unit} ({low:,.0f} to {high:,.0f})"
+        print(f"  {name:<42} {speed}   {ratio:6.3f} ({least:.3f} to {most:.3f})")
     print(json.dumps({"title": title, "unit": unit, "against": against, "machine": machine(), "rows": rows}))
 
 

@@ -57,7 +57,7 @@ def ordered_map(
                 for broken in [chunk, *(waiting for waiting, _ in flight)]:
                     yield from _one_by_one(task, broken, lost, workers)
                 flight.clear()
-                pool = _pool(workers)
+                pool = _working(_pool(workers))
     finally:
         _stop(pool)
 
@@ -81,7 +81,7 @@ def _one_by_one(task: Callable[[T], R], chunk: list[T], lost: Callable[[T, str],
                 yield pool.submit(task, item).result()
             except BrokenProcessPool:
                 _stop(pool)
-                pool = _pool(1, share=workers)
+                pool = _working(_pool(1, share=workers))
                 yield lost(item, "its decoder crashed or was killed")
     finally:
         _stop(pool)
@@ -98,6 +98,16 @@ def _pool(workers: int, share: int | None = None) -> ProcessPoolExecutor:
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     memory = max(LEAST_MEMORY, int(0.8 * total) // (share or workers))
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(memory,))
+
+
+def _working(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
+    """The pool, if its workers can start at all: else every item would be taken for one that kills its process."""
+    try:
+        pool.submit(os.getpid).result()
+    except BrokenProcessPool:
+        _stop(pool)
+        raise RuntimeError("worker processes cannot start; a script needs `if __name__ == '__main__':`") from None
+    return pool
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -52,16 +52,16 @@ def plan(asked: Recipe, dataset: DatasetStore, until: str = "transform") -> Gene
             yield _step("transform", settings, before, dataset, asked)
 
 
-def check(asked: Recipe) -> None:
-    """Raise UserError for what the stages know and the recipe's schema cannot: before any work."""
+def check(asked: Recipe, place: str = "") -> None:
+    """Raise UserError for what the stages know and the recipe's schema cannot: before any work. `place` leads it."""
     from etl.augmentations import policy
 
     policies = [("augment.policy", asked.augment.policy)]
     policies += [
         (f"augment.classes.{name}.policy", own.policy) for name, own in asked.augment.classes.items() if own.policy
     ]
-    for place, stated in policies:
-        policy(stated, place)
+    for key, stated in policies:
+        policy(stated, place + key)
 
 
 def _extract_step(settings: Extract, dataset: DatasetStore) -> Step:

@@ -115,6 +115,12 @@ class Extract(Settings):
     max_pixels: int = Field(default=100_000_000, ge=1, description="Pixels above which an image is refused unopened.")
     seed: int = Field(default=0, ge=0, description="Seed of the random sample.")
 
+    @property
+    def name(self) -> str:
+        """A name for the data set after its first source, without what a path cannot hold."""
+        first = Path(self.source[0].path).resolve().name if self.source else ""
+        return re.sub(r"[^\w.+-]+", "-", first.removesuffix(".gz").removesuffix(".tar").removesuffix(".zip")) or "data"
+
     def absolute(self) -> Self:
         sources = tuple(each.model_copy(update={"path": str(Path(each.path).absolute())}) for each in self.source)
         # A list is looked for in the source first; one that lies elsewhere keeps its meaning as an absolute path.
@@ -401,6 +407,9 @@ def explain(kind: type[Settings], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key} is missing{more}"
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "literal_error" and isinstance(first["input"], str):
+        words = re.findall(r"'([^']+)'", message)
+        message = f"unknown. {known(first['input'], words)}"
     value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
     place = f"{key}{value}: " if key else ""
     stop = "" if message.endswith((".", "?")) else "."

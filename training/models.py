@@ -17,9 +17,10 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 
-from manifests.errors import Exit, UserError, known
+from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract, Statistics
 from manifests.recipe import Train
+from training.catalog import check
 
 AUXILIARY_WEIGHT = 0.4  # of an auxiliary output's loss: Szegedy et al., https://arxiv.org/abs/1512.00567
 AUXILIARY_MAP = 17  # pixels of the map that Inception v3's auxiliary output is made for; at 299 it gets exactly that
@@ -138,17 +139,11 @@ def build(
 
 
 def _backbone(settings: Train, channels: int, load: bool) -> nn.Module:
+    check(settings if load else settings.model_copy(update={"weights": "none"}))
     library, _, name = settings.model.partition("/")
-    if settings.model == "simple":
-        if settings.weights != "none" and load:
-            raise UserError(f"weights = {settings.weights!r}: simple has no pretrained weights; use none.", Exit.RECIPE)
+    if library == "simple":
         return _simple(settings, channels)
-    if library in LIBRARIES and name:
-        return LIBRARIES[library](name, settings, channels, settings.weights if load else "none")
-    raise UserError(
-        f"model = {settings.model!r}: unknown. {known(settings.model, ('simple', 'torchvision/NAME', 'timm/NAME'))}",
-        Exit.RECIPE,
-    )
+    return LIBRARIES[library](name, settings, channels, settings.weights if load else "none")
 
 
 def _simple(settings: Train, channels: int) -> nn.Module:
@@ -165,11 +160,6 @@ def _simple(settings: Train, channels: int) -> nn.Module:
 def _torchvision(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
     from torchvision import models
 
-    names = models.list_models(module=models)
-    if name not in names:
-        raise UserError(
-            f"model = {settings.model!r}: torchvision knows no such classifier. {known(name, names)}", Exit.RECIPE
-        )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of Inception and GoogLeNet, about how they will be initialised
         net = models.get_model(name, weights=None)
@@ -188,10 +178,6 @@ def _torchvision(name: str, settings: Train, channels: int, weights: str) -> nn.
 def _timm(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
     import timm
 
-    if not timm.is_model(name):
-        raise UserError(
-            f"model = {settings.model!r}: timm knows no such model. {known(name, timm.list_models())}", Exit.RECIPE
-        )
     if weights in {"none", "default"}:
         create: Callable[[], Any] = partial(timm.create_model, name, pretrained=weights == "default", in_chans=channels)
         net: Any = create() if weights == "none" else _fetched(create, settings, f"https://huggingface.co/timm/{name}")

@@ -3,7 +3,6 @@
 import csv
 import json
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ class Run:
     def name(self) -> str:
         return self.folder.parent.name
 
-    @cached_property
+    @property
     def finished(self) -> Stage | None:
         return read_stage(self.folder)
 

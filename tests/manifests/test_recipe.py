@@ -178,7 +178,7 @@ class TestReading:
             ),
             (
                 'dataset = "x"\n[transform]\nresize = "corp"',
-                "transform.resize = 'corp': input should be 'crop', 'pad' or 'squash'.",
+                "transform.resize = 'corp': unknown. Known: crop, pad, squash. Did you mean 'crop'?",
             ),
             ('dataset = "x"\n[[runs]]\nmodel = "simple"', "every run needs a name of its own."),
             ('dataset = "x"\n[[runs]]\nname = "a"\n[[runs]]\nname = "a"', "every run needs a name of its own."),

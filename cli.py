@@ -40,14 +40,20 @@ def asked(call: Call) -> Recipe:
 
 
 def make(
-    call: Call, recipe: Recipe, until: str, workers: int | None, heard: Callable[[Any, Any], None] | None = None
+    call: Call,
+    recipe: Recipe,
+    until: str,
+    workers: int | None,
+    *,
+    heard: Callable[[Any, Any], None] | None = None,
+    retry: bool = False,
 ) -> dict[str, Any]:
-    """Bring the stages up to one of them up to date, say what was stale and why, and remember what was asked.
+    """Bring the stages up to one of them up to date, and say what was stale and why.
 
-    `heard` is given each step and its stage.
+    `heard` is given each step and its stage; `retry` opens again the files that could not be read the last time.
     """
     from etl.engine import default_workers
-    from etl.pipeline import bring, remember
+    from etl.pipeline import bring
     from etl.steps import Site
 
     dataset = DatasetStore(call.store / recipe.dataset)
@@ -61,9 +67,14 @@ def make(
             call.face.say(f"{step.stage}: fresh, nothing to do")
 
     site = Site(dataset, default_workers() if workers is None else workers, call.face.tell)
-    done = bring(recipe, site, until, tell)
-    remember(dataset, recipe)
-    return done
+    return bring(recipe, site, until, tell, retry=retry)
+
+
+def keep(call: Call, recipe: Recipe) -> None:
+    """From now on, this is in force."""
+    from etl.pipeline import remember
+
+    remember(DatasetStore(call.store / recipe.dataset), recipe)
 
 
 @command("alacena extract ~/Downloads/clothing --dataset clothing", stage="extract", without=("source",))
@@ -85,7 +96,9 @@ def extract(
     name = call.name or settings.name
     is_known = name in dataset_names(call.store)
     before = read_asked(DatasetStore(call.store / name)) if is_known else Recipe(dataset=name)
-    done = make(call, before.model_copy(update={"extract": settings}), "extract", workers)
+    recipe = before.model_copy(update={"extract": settings})
+    done = make(call, recipe, "extract", workers, retry=True)
+    keep(call, recipe)
     call.face.show(*display.extracted(done["extract"]))
     call.face.result(done["extract"].counts)
 
@@ -95,7 +108,9 @@ def curate(call: Call, settings: Settings, workers: int | None = WORKERS) -> Non
     """Decide which images stay, as which class, in which split; every file keeps its row and its reason."""
     from etl import display
 
-    done = make(call, asked(call).model_copy(update={"curate": settings.absolute()}), "curate", workers)
+    recipe = asked(call).model_copy(update={"curate": settings.absolute()})
+    done = make(call, recipe, "curate", workers)
+    keep(call, recipe)
     call.face.show(*display.curated(done["curate"]))
     call.face.result(done["curate"].counts)
 
@@ -105,7 +120,9 @@ def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> No
     """Decide which augmented views each training image gets; the transform makes their pixels."""
     from etl import display
 
-    done = make(call, asked(call).model_copy(update={"augment": settings}), "augment", workers)
+    recipe = asked(call).model_copy(update={"augment": settings})
+    done = make(call, recipe, "augment", workers)
+    keep(call, recipe)
     call.face.show(*display.augmented(done["augment"]))
     call.face.result(done["augment"].counts)
 
@@ -114,13 +131,12 @@ def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> No
 def transform(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
     """Decode every view once and write the tensor shards that training reads."""
     from etl import display
-    from etl.pipeline import remember
     from manifests.shards import read_index
 
     dataset = call.dataset
     recipe = asked(call).model_copy(update={"transform": settings})
     done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)["transform"]
-    remember(dataset, recipe)
+    keep(call, recipe)
     call.face.show(*display.transformed(done, read_index(dataset.folder("transform", done.key))))
     call.face.result(done.counts | {"digest": done.digest, "folder": str(dataset.folder("transform", done.key))})
 
@@ -136,7 +152,6 @@ def train(
     workers: int | None = WORKERS,
 ) -> None:
     """Train a model straight from the shards; best and last checkpoints, resumable at any time."""
-    from etl.pipeline import remember
     from training.catalog import check
     from training.results import begun, named
 
@@ -144,9 +159,9 @@ def train(
     if resume and settings.model_copy(update={"run": None}) == Train():  # nothing else said: go on with what was begun
         run = begun(call.dataset, settings.run)
     check(run)
-    done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)
+    done = make(call, recipe.model_copy(update={"runs": (run,)}), "transform", workers)
     others = tuple(other for other in recipe.runs if other.run != run.run)
-    remember(call.dataset, recipe.model_copy(update={"runs": (*others, run)}))
+    keep(call, recipe.model_copy(update={"runs": (*others, run)}))
     folder = learn(call, run, done["transform"].key, device, resume=resume, restart=restart, cache=not no_feature_cache)
     call.face.show(f"Next: alacena evaluate --run {run.run}")
     call.face.result({"run": run.run, "folder": str(folder)})
@@ -200,7 +215,8 @@ def measure(call: Call, folder: Path, split: str | None, device: str) -> dict[st
     shards = call.dataset.folder("transform", read_facts(folder)["transform"])
     found = evaluate(folder, shards, split, device=chosen_device(device), progress=call.face.tell)
     report = write_report(folder, shards)
-    call.face.show(*display.evaluated(found), f"\nPredictions: {found.folder / 'predictions.csv'}", f"Report: {report}")
+    files = {"Predictions": found.folder / "predictions.csv", "Report": report}
+    call.face.show(*display.evaluated(found), "", *(escape(f"{name}: {file}") for name, file in files.items()))
     return found.as_json() | {"folder": str(found.folder), "report": str(report)}
 
 
@@ -241,6 +257,8 @@ def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> lis
                 learn(call, one.settings, one.shards.name, device, resume=one.has_begun and not one.finished)
                 measure(call, one.folder, None, device)
         rows = [one.summary() for one in runs]
+    else:
+        keep(call, wanted)
     if rows:
         call.face.show("", runs_table(rows))
     return rows
@@ -271,7 +289,8 @@ def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
     def heard(step: Any, stage: Any) -> None:
         shards[step.settings.model_dump_json()] = stage.key
 
-    make(call, wanted, "transform", workers, heard)
+    make(call, wanted, "transform", workers, heard=heard)
+    keep(call, wanted)
     return [
         run_of(call.dataset, one, shards[run_transform(wanted.transform, one).model_dump_json()]) for one in wanted.runs
     ]
@@ -301,7 +320,7 @@ def demo(
     rows = [(each.planted, each.found, "yes" if each.agrees else "NO") for each in found]
     call.face.show("", table(("planted", "found", "agrees"), rows))
     report = Path(runs[0]["folder"]) / "report.html"
-    call.face.show(f"\nAccuracy on {runs[0]['split']}: {runs[0]['accuracy']:.4f}", f"Report: {report}")
+    call.face.show(f"\nAccuracy on {runs[0]['split']}: {runs[0]['accuracy']:.4f}", escape(f"Report: {report}"))
     call.face.result({"findings": [each._asdict() for each in found], "runs": runs, "report": str(report)})
     if not all(each.agrees for each in found):
         raise UserError("what was planted is not what was found; see the lines that say NO.")

@@ -10,6 +10,7 @@ import typer
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from cli import app
+from manifests.errors import MEANINGS
 
 FILE = Path(__file__).with_name("cli.md")
 HEAD = """# Commands
@@ -19,22 +20,13 @@ Written from the commands by `make docs`; a test holds that it is up to date. `p
 
 | exit code | meaning |
 | --- | --- |
-| 0 | done |
-| 1 | a bug of ours; the traceback is kept |
-| 2 | the command line is off |
-| 3 | the recipe is invalid |
-| 4 | the data is refused: a leak, a class mismatch, nothing left |
-| 5 | stale or mismatched contract |
-| 6 | an optional dependency is missing |
-| 7 | a `--fail-under` gate |
-| 8 | the training diverged |
-| 130 | interrupted; what was done is kept |
 """
 
 
 def page() -> str:
     group: Any = typer.main.get_command(app)
-    return HEAD + "".join(section(name, command) for name, command in group.commands.items())
+    codes = "".join(f"| {code.value} | {meaning} |\n" for code, meaning in MEANINGS.items())
+    return HEAD + codes + "".join(section(name, command) for name, command in group.commands.items())
 
 
 def section(name: str, command: Any) -> str:

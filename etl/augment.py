@@ -13,9 +13,9 @@ from etl.augmentations import drawn, policy
 from etl.steps import Site, Step
 from manifests.digests import digest, rank
 from manifests.errors import Exit, UserError, known
-from manifests.recipe import Augment, ClassAugment
+from manifests.recipe import SPLITS, Augment, ClassAugment
 from manifests.store import Stage
-from manifests.table import SPLITS, VIEWS, kept, read_table, table_digest, write_table
+from manifests.table import VIEWS, kept, read_table, table_digest, write_table
 
 
 def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:

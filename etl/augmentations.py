@@ -12,17 +12,19 @@ from random import Random
 from typing import Any, NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image, ImageEnhance, ImageFilter
 
 from manifests.errors import Exit, UserError, known
 
-Matrix = npt.NDArray[np.float64]  # 3×3: from a point of the result to a point of the picture, both in [-1, 1]²
+# a b c d e f: from a point (x, y) of the result to (ax + by + c, dx + ey + f) in the picture, both in [-1, 1]². In
+# Python's own floats: a linear algebra library may differ in the last bit from machine to machine.
+Matrix = tuple[float, float, float, float, float, float]
 Parameters = list[Any]  # what was drawn; plain JSON
 
 DIGITS = 6  # of drawn numbers: enough for any pixel, and the same text everywhere
 FLIPS = ("horizontal", "vertical", "both")
 GREY = 128  # of an erased box, 0 to 255
+BYTES_MEAN, BYTES_DEVIATION = 1020, math.sqrt(8 * (256**2 - 1) / 12)  # of the sum of eight uniform bytes
 SHARE = "share at the most, either way"
 REFERENCE = 224  # pixels of the shorter side at which a blur radius is meant
 
@@ -47,33 +49,39 @@ def _around(centre: float) -> Callable[[float, Random], Parameters]:
     return lambda strength, random: [round(random.uniform(centre - strength, centre + strength), DIGITS)]
 
 
-def _affine(a: float, b: float, c: float, d: float, e: float, f: float) -> Matrix:
-    return np.array([[a, b, c], [d, e, f], [0, 0, 1]], np.float64)
+IDENTITY: Matrix = (1, 0, 0, 0, 1, 0)
+
+
+def _product(one: Matrix, other: Matrix) -> Matrix:
+    """First the other, then the one."""
+    a, b, c, d, e, f = one
+    g, h, i, j, k, m = other
+    return a * g + b * j, a * h + b * k, a * i + b * m + c, d * g + e * j, d * h + e * k, d * i + e * m + f
 
 
 def _rotate(degrees: float) -> Matrix:
     cos, sin = math.cos(math.radians(degrees)), math.sin(math.radians(degrees))
-    return _affine(cos, sin, 0, -sin, cos, 0)
+    return cos, sin, 0, -sin, cos, 0
 
 
 def _scale(factor: float) -> Matrix:
-    return _affine(1 / factor, 0, 0, 0, 1 / factor, 0)
+    return 1 / factor, 0, 0, 0, 1 / factor, 0
 
 
 def _shift(x: float, y: float) -> Matrix:
-    return _affine(1, 0, -2 * x, 0, 1, -2 * y)
+    return 1, 0, -2 * x, 0, 1, -2 * y
 
 
 def _flip(across: int, down: int) -> Matrix:
-    return _affine(1 - 2 * across, 0, 0, 0, 1 - 2 * down, 0)
+    return 1 - 2 * across, 0, 0, 0, 1 - 2 * down, 0
 
 
 def _crop(side: float, x: float, y: float) -> Matrix:
-    return _affine(side, 0, x, 0, side, y)
+    return side, 0, x, 0, side, y
 
 
 def _shear(degrees: float) -> Matrix:
-    return _affine(1, math.tan(math.radians(degrees)), 0, 0, 1, 0)
+    return 1, math.tan(math.radians(degrees)), 0, 0, 1, 0
 
 
 def _is_flip(value: Any) -> bool:
@@ -124,8 +132,10 @@ def _blur(image: Image.Image, radius: float) -> Image.Image:
 
 
 def _noise(image: Image.Image, deviation: float, seed: int) -> Image.Image:
+    """Near-normal noise, a sum of eight uniform bytes a value: whole numbers, so the same on every machine."""
     values = np.asarray(image)
-    noise = np.random.default_rng(seed).normal(0, deviation, values.shape)
+    draws = np.random.PCG64(seed).random_raw(values.size).astype("<u8").view(np.uint8).reshape(-1, 8)
+    noise = (draws.sum(1, dtype=np.int64) - BYTES_MEAN).reshape(values.shape) * (deviation / BYTES_DEVIATION)
     return Image.fromarray(np.clip(np.rint(values + noise), 0, 255).astype(np.uint8))
 
 
@@ -199,29 +209,42 @@ def drawn(stated: dict[str, Any], random: Random) -> list[Parameters]:
 
 def augmented(image: Image.Image, parameters: list[Parameters]) -> Image.Image:
     """The picture under these operations, same size and mode: geometry first and at once, then the others in order."""
-    matrix = np.eye(3)
+    matrix, aspect = IDENTITY, image.width / image.height
     for name, *values in parameters:
         if of := OPERATIONS[name].matrix:
-            own = of(*values)
-            own[0, 2] *= image.width / image.height  # a share of the width is meant, in units of half the height
-            matrix = matrix @ own
-    image = _resampled(image, matrix) if not np.array_equal(matrix, np.eye(3)) else image
+            a, b, c, d, e, f = of(*values)
+            matrix = _product(matrix, (a, b, c * aspect, d, e, f))  # a share of the width, in units of half the height
+    image = _resampled(image, matrix)
     for name, *values in parameters:
         if apply := OPERATIONS[name].apply:
             image = apply(image, *values)
     return image
 
 
+MIRRORED: dict[tuple[float, ...], Image.Transpose] = {  # these move whole pixels: nothing is resampled
+    (-1, 0, 0, 0, 1, 0): Image.Transpose.FLIP_LEFT_RIGHT,
+    (1, 0, 0, 0, -1, 0): Image.Transpose.FLIP_TOP_BOTTOM,
+    (-1, 0, 0, 0, -1, 0): Image.Transpose.ROTATE_180,
+}
+
+
 def _resampled(image: Image.Image, matrix: Matrix) -> Image.Image:
-    """One bicubic resampling; what lies beyond the border is the picture's mirror image."""
+    """At most one bicubic resampling; what lies beyond the border is the picture's mirror image."""
+    if matrix == IDENTITY:
+        return image
+    if matrix in MIRRORED:
+        return image.transpose(MIRRORED[matrix])
     width, height = image.size
-    to_unit = _affine(2 / width, 0, -1, 0, 2 / height, -1)
-    aspect = _affine(width / height, 0, 0, 0, 1, 0)  # turn and shear in a square world, whatever the picture's shape
-    matrix = np.linalg.inv(to_unit) @ np.linalg.inv(aspect) @ matrix @ aspect @ to_unit
-    corners = matrix @ np.array([[0, width, 0, width], [0, 0, height, height], [1, 1, 1, 1]], np.float64)
-    beyond = [-corners[0].min(), corners[0].max() - width, -corners[1].min(), corners[1].max() - height]
-    margin = max(0, math.ceil(max(beyond))) + 2  # two more for the filter's reach
+    # From pixels to a square world [-1, 1] high, where turning and shearing mean the same for every shape, and back.
+    to_unit: Matrix = (2 / height, 0, -width / height, 0, 2 / height, -1)
+    to_pixels: Matrix = (height / 2, 0, width / 2, 0, height / 2, height / 2)
+    moved = _product(to_pixels, _product(matrix, to_unit))
+    a, b, c, d, e, f = moved
+    across = [c, a * width + c, b * height + c, a * width + b * height + c]
+    down = [f, d * width + f, e * height + f, d * width + e * height + f]
+    beyond = max(-min(across), max(across) - width, -min(down), max(down) - height)
+    margin = max(0, math.ceil(round(beyond, 6))) + 2  # two more for the filter's reach
     sides = ((margin, margin), (margin, margin), (0, 0))
     padded = Image.fromarray(np.pad(np.asarray(image), sides[: np.asarray(image).ndim], mode="symmetric"))
-    shifted = _affine(1, 0, margin, 0, 1, margin) @ matrix
-    return padded.transform(image.size, Image.Transform.AFFINE, shifted[:2].ravel().tolist(), Image.Resampling.BICUBIC)
+    coefficients = [round(v, 9) for v in (a, b, c + margin, d, e, f + margin)]
+    return padded.transform(image.size, Image.Transform.AFFINE, coefficients, Image.Resampling.BICUBIC)

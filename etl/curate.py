@@ -17,9 +17,9 @@ from etl.splits import given_split, is_given, with_splits
 from etl.steps import Site, Step
 from manifests.digests import digest, rank
 from manifests.errors import UserError, known
-from manifests.recipe import DEDUPE_BITS, Curate
+from manifests.recipe import DEDUPE_BITS, SPLITS, Curate
 from manifests.store import Stage
-from manifests.table import SPLITS, kept, read_table, reject, table_digest, write_table
+from manifests.table import kept, read_table, reject, table_digest, write_table
 
 SILENT = 4.0  # luma deviation (0 to 255) under which an image says nothing: its hash would match any other such image
 LOSSLESS = ["PNG", "BMP", "TIFF"]
@@ -34,7 +34,14 @@ def curate(table: pl.DataFrame, settings: Curate, by_hand: dict[str, str] | None
     table = _begin(table, settings, by_hand or {})
     for rule in RULES:
         table = rule(table, settings)
-    if kept(table).is_empty():
+    left = set(kept(table)["class"])
+    if left and (gone := sorted(asked_for(settings) - left)) and not settings.drop_small_classes:
+        why = _reasons(table.filter(pl.col("class").is_in(gone)))
+        raise UserError(
+            f"curate.classes: no image is left of {', '.join(gone)}: {why}; "
+            "loosen the settings, or leave such classes out with --drop-small-classes."
+        )
+    if not left:
         raise UserError(f"curate: nothing is left of {table.height} files: {_reasons(table)}. Loosen the settings.")
     return with_splits(table.drop("by_hand"), settings)
 
@@ -77,8 +84,9 @@ def not_asked_for(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     """`classes` names classes as they are called after renaming, or as the source calls them."""
     if not settings.classes:
         return table
-    asked = {settings.rename.get(name, name) for name in settings.classes}
-    return reject(table, ~pl.col("class").is_in(list(asked)), pl.format("class not asked for: {}", "class"))
+    return reject(
+        table, ~pl.col("class").is_in(list(asked_for(settings))), pl.format("class not asked for: {}", "class")
+    )
 
 
 def not_sampled(table: pl.DataFrame, _: Curate) -> pl.DataFrame:
@@ -198,8 +206,9 @@ def _conflicts(rows: pl.DataFrame) -> pl.DataFrame:
     members = rows.join(astride, on="cluster", how="semi").sort("order")
     reasons: list[tuple[str, str]] = []
     for (_,), cluster in members.group_by("cluster", maintain_order=True):
+        firsts = cluster.unique("class", keep="first", maintain_order=True).rows(named=True)
         for path, sha256, name in cluster.select("path", "sha256", "class").iter_rows():
-            other = cluster.filter(pl.col("class") != name).row(0, named=True)
+            other = next(first for first in firsts if first["class"] != name)
             likeness = "identical to" if other["sha256"] == sha256 else "near duplicate of"
             reasons.append((path, f"label conflict: {likeness} {other['path']}, which is {other['class']!r}"))
     return pl.DataFrame(reasons, schema={"path": pl.String, "conflict": pl.String}, orient="row")
@@ -224,8 +233,12 @@ def small_classes(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
 
 def class_names(table: pl.DataFrame, settings: Curate) -> list[str]:
     """Every class that could be kept, whether an image is left of it or not."""
-    asked = {settings.rename.get(name, name) for name in settings.classes}
-    return sorted(asked or set(table["class"].drop_nulls()))
+    return sorted(asked_for(settings) or set(table["class"].drop_nulls()))
+
+
+def asked_for(settings: Curate) -> set[str]:
+    """The classes named, as they are called after renaming; empty where all are meant."""
+    return {settings.rename.get(name, name) for name in settings.classes}
 
 
 def over_the_cap(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
@@ -285,7 +298,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
     with site.dataset.publish(step.begun) as (folder, finish):
         write_table(marked, folder / "images.parquet")
         counts = {
-            **funnel(marked, classes),
+            **funnel(marked, [*classes, *(name for name in class_names(marked, step.settings) if name not in classes)]),
             "classes": classes,
             "unmatched": [f"{rejection.image} ({rejection.place})" for rejection in unmatched],
         }
@@ -293,7 +306,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
 
 
 def funnel(table: pl.DataFrame, classes: list[str]) -> dict[str, Any]:
-    """What became of every file found, and each kept class by split. Found = kept + all that is rejected."""
+    """What became of every file found, and of each class by split. Found = kept + all that is rejected."""
     kind = pl.col("rejected").str.splitn(": ", 2).struct.field("field_0")
     rejected = table.filter(pl.col("rejected").is_not_null()).group_by(kind.alias("kind")).len().sort("kind")
     placed = {(name, split): size for name, split, size in kept(table).group_by("class", "split").len().iter_rows()}

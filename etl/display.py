@@ -8,8 +8,8 @@ from rich.table import Table
 
 from etl.steps import Step
 from manifests.console import duration, table
+from manifests.recipe import SPLITS
 from manifests.store import Stage
-from manifests.table import SPLITS
 
 SHOWN = 12  # conflicts or entries named on screen; all of them are in the table
 

@@ -21,6 +21,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 16  # items sent at a time: the pipe's cost is shared, and a crash repeats only so many
+HUNGRY = "it needs more memory than there is"
 LEAST_MEMORY = 1 << 30  # bytes a worker may always have
 PRELOAD = ["etl.images", "imagehash"]  # imported once by the server that workers are forked from
 
@@ -36,10 +37,14 @@ def ordered_map(
     """`task` of each item, in the order of the items, from `workers` processes; 0 does the work in this one.
 
     `task` is a module's function, or a functools.partial of one. An exception in it is raised here. `lost(item, why)`
-    stands in for the result of an item whose process died.
+    stands in for the result of an item whose process died, or that all the memory is too little for.
     """
     if workers == 0:
-        yield from map(task, items)
+        for item in items:
+            try:
+                yield task(item)
+            except MemoryError:
+                yield lost(item, HUNGRY)
         return
     source, flight = iter(items), deque[tuple[list[T], Future[list[R]]]]()
     pool = _pool(workers)
@@ -52,10 +57,12 @@ def ordered_map(
             chunk, future = flight.popleft()
             try:
                 yield from future.result()
+            except MemoryError:
+                yield from _one_by_one(task, chunk, lost)
             except BrokenProcessPool:
                 _stop(pool)
                 for broken in [chunk, *(waiting for waiting, _ in flight)]:
-                    yield from _one_by_one(task, broken, lost, workers)
+                    yield from _one_by_one(task, broken, lost)
                 flight.clear()
                 pool = _working(_pool(workers))
     finally:
@@ -72,16 +79,19 @@ def _sent(pool: ProcessPoolExecutor, task: Callable[[T], R], chunk: list[T]) -> 
         return future
 
 
-def _one_by_one(task: Callable[[T], R], chunk: list[T], lost: Callable[[T, str], R], workers: int) -> Iterator[R]:
-    """Each item by itself, so that the one that kills its process is known."""
-    pool = _pool(1, share=workers)
+def _one_by_one(task: Callable[[T], R], chunk: list[T], lost: Callable[[T, str], R]) -> Iterator[R]:
+    """Each item by itself, with all the memory there is: the one that kills its process is known, and what an item
+    may need does not depend on the number of workers."""
+    pool = _pool(1)
     try:
         for item in chunk:
             try:
                 yield pool.submit(task, item).result()
+            except MemoryError:
+                yield lost(item, HUNGRY)
             except BrokenProcessPool:
                 _stop(pool)
-                pool = _working(_pool(1, share=workers))
+                pool = _working(_pool(1))
                 yield lost(item, "its decoder crashed or was killed")
     finally:
         _stop(pool)
@@ -91,12 +101,12 @@ def _each(task: Callable[[T], R], chunk: list[T]) -> list[R]:
     return [task(item) for item in chunk]
 
 
-def _pool(workers: int, share: int | None = None) -> ProcessPoolExecutor:
+def _pool(workers: int) -> ProcessPoolExecutor:
     # A fork server, not fork: this process has threads (polars'), and a forked copy of their locks can hang.
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOAD)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    memory = max(LEAST_MEMORY, int(0.8 * total) // (share or workers))
+    memory = max(LEAST_MEMORY, int(0.8 * total) // workers)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(memory,))
 
 

@@ -15,7 +15,7 @@ from etl import engine
 from etl.images import Facts, Unusable, facts
 from etl.keys import Listed, reader
 from etl.sources.containers import Container, Entry, TooLarge, open_container
-from etl.sources.layouts import NO_LABEL, Options, Reading, read_layout
+from etl.sources.layouts import NO_FILE, NO_LABEL, Options, Reading, read_layout
 from etl.steps import Site, Step
 from manifests.digests import rank
 from manifests.errors import UserError
@@ -44,7 +44,7 @@ def make(step: Step, _: dict[str, Stage], site: Site) -> Stage:
     if not any(reading.found for reading in readings):
         raise UserError(f"{settings.source[0].path}: no file found; expected class folders of images, or a label list.")
     files = _files(found, readings)
-    known = _known(site.dataset, reader(settings), files)
+    known = _known(site.dataset, settings, files)
     with site.dataset.publish(step.begun) as (folder, finish):
         fresh = files.join(known, on=["path", "bytes", "stamp"], how="anti") if known is not None else files
         jobs = [
@@ -96,11 +96,14 @@ def _files(found: list[Listed], readings: list[Reading]) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=kinds, orient="row")
 
 
-def _known(dataset: DatasetStore, read_by: str, files: pl.DataFrame) -> pl.DataFrame | None:
+def _known(dataset: DatasetStore, settings: Extract, files: pl.DataFrame) -> pl.DataFrame | None:
     """The facts that an earlier extract by the same reader has of these files."""
+    sources = [source.path for source in settings.source]
     for stage in dataset.published("extract"):
-        if stage.inputs.get("reader") == read_by:
+        if stage.inputs.get("reader") == reader(settings):
             folder = dataset.folder("extract", stage.key)
+            if [each["path"] for each in stage.settings["source"]] != sources:
+                continue  # the same names, sizes and times elsewhere are no proof
             where = read_table(folder / "files.parquet").select("path", "bytes", "stamp")
             # The table's `problem` may be the layout's, which is asked again; and what could not be read may be now.
             problem = pl.when(pl.col("phash").is_null()).then("problem")
@@ -177,6 +180,7 @@ def _counts(table: pl.DataFrame, readings: list[Reading], *, opened: int) -> dic
         "usable": table.height - len(problems),
         "problems": dict(sorted(problems.value_counts().iter_rows())),
         "opened": opened,
+        "unread": table.filter(pl.col("sha256").is_null() & (pl.col("problem") != NO_FILE)).height,
         "classes": table.filter(pl.col("problem").is_null())["label"].n_unique(),
         "system_files": sum(len(reading.system) for reading in readings),
         "label_files": sorted(name for reading in readings for name in reading.metadata),

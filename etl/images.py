@@ -75,7 +75,10 @@ class Facts(NamedTuple):
 
 
 def facts(data: bytes, *, max_pixels: int, background: str) -> Facts:
-    """Everything extract wants to know of a file, from one reading of its bytes. Never raises for bad bytes."""
+    """Everything extract wants to know of a file, from one reading of its bytes. Never raises for bad bytes.
+
+    MemoryError is the engine's affair: it tries the file again with all the memory there is.
+    """
     sha256 = hashlib.sha256(data).hexdigest()
     try:
         return _facts(data, sha256, max_pixels, background)
@@ -211,12 +214,10 @@ def _decoded(data: bytes, max_pixels: int | None, load: Callable[[ImageFile.Imag
                     with _open(data) as again:
                         return load(again)
                 return load(image)
-        except Unusable:
+        except (Unusable, MemoryError):  # how much memory there is belongs to the machine, not to the file
             raise
         except UnidentifiedImageError:
             raise Unusable(_unidentified(data)) from None
-        except MemoryError:
-            raise Unusable("unreadable: it needs more memory than there is") from None
         except Exception as error:
             spoken = isinstance(error, OSError | SyntaxError | ValueError)  # the rest is a decoder that stumbled
             text = (str(error) if spoken else "") or "its data is damaged"

@@ -16,6 +16,9 @@ from manifests.errors import Exit, UserError
 from manifests.recipe import Curate, Extract, Source
 
 HASH_VERSION = "2"  # raise it when a hash of the same pixels changes
+PIXELS_VERSION = "1"  # … when the same bytes and contract give other pixels (etl.images, etl.augmentations)
+RULES_VERSION = "1"  # … when the same table and settings give other decisions (etl.curate, etl.splits, etl.augment)
+CODECS = ("libjpeg_turbo", "webp", "avif", "libtiff")
 
 
 @cache
@@ -23,7 +26,8 @@ def decoder() -> str:
     """Name and version of what decodes: other versions may give other pixels, so it is part of every contract."""
     from PIL import Image, features
 
-    return f"pillow {Image.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}"
+    codecs = ", ".join(f"{name} {features.version(name)}" for name in CODECS)
+    return f"pixels {PIXELS_VERSION}, pillow {Image.__version__}, {codecs}"
 
 
 @dataclass(frozen=True)
@@ -73,11 +77,15 @@ def _outside(settings: Extract) -> list[Path]:
 
 
 def curate_inputs(settings: Curate, images: str) -> dict[str, str]:
-    return {"images": images, "rejections": digest([rejection[:2] for rejection in read_rejections(settings.reject)])}
+    return {
+        "images": images,
+        "rules": RULES_VERSION,
+        "rejections": digest([rejection[:2] for rejection in read_rejections(settings.reject)]),
+    }
 
 
 def augment_inputs(curated: str) -> dict[str, str]:
-    return {"curated": curated}
+    return {"curated": curated, "rules": RULES_VERSION}
 
 
 def transform_inputs(views: str, background: str) -> dict[str, str]:

@@ -5,6 +5,7 @@ before its own up to date and says so, so nothing is ever made of a stale input.
 """
 
 from collections.abc import Callable, Generator
+from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -20,6 +21,7 @@ INPUTS = {  # what a changed input is called in a sentence
     "lists": "a label list changed",
     "reader": "the decoder or the hashes are of another version",
     "images": "the image table changed",
+    "rules": "alacena decides by other rules since",
     "rejections": "the rejections by hand changed",
     "curated": "the curation changed",
     "views": "the views changed",
@@ -37,10 +39,15 @@ def remember(dataset: DatasetStore, asked: Recipe) -> None:
     dataset.ask(asked.asked())
 
 
-def plan(asked: Recipe, dataset: DatasetStore, until: str = "transform") -> Generator[Step, Stage | None]:
-    """Each stage as it is now, fresh or stale; a consumer that makes a stale one sends its Stage back."""
+def plan(
+    asked: Recipe, dataset: DatasetStore, until: str = "transform", *, retry: bool = False
+) -> Generator[Step, Stage | None]:
+    """Each stage as it is now, fresh or stale; a consumer that makes a stale one sends its Stage back.
+
+    `retry`: an extract that could not read some files is stale, for they may be readable now.
+    """
     check(asked)
-    step = _extract_step(asked.extract, dataset)
+    step = _extract_step(asked.extract, dataset, retry=retry)
     before = (yield step) or step.found
     for name, settings in (("curate", asked.curate), ("augment", asked.augment)):
         if until in {"extract", *(["curate"] if name == "augment" else [])}:
@@ -64,16 +71,19 @@ def check(asked: Recipe, place: str = "") -> None:
         policy(stated, place + key)
 
 
-def _extract_step(settings: Extract, dataset: DatasetStore) -> Step:
+def _extract_step(settings: Extract, dataset: DatasetStore, *, retry: bool) -> Step:
     try:
         listed = keys.listings(settings, dataset.root / "spool")
-    except UserError:  # the source may be away while its table is here: what is known can still be curated
+    except UserError as gone:  # the source may be away while its table is here: what is known can still be curated
+        reason = str(gone)
         known = [stage for stage in dataset.published("extract") if stage.settings == settings.asked()]
         if not known:
             raise
-        return Step("extract", settings, known[0].key, known[0].inputs, known[0], "")
-    inputs = keys.extract_inputs(settings, listed)
-    return _found("extract", settings, inputs, dataset, listed)
+        why = f"known from before; now its source cannot be read: {reason}"
+        return Step("extract", settings, known[0].key, known[0].inputs, known[0], why)
+    step = _found("extract", settings, keys.extract_inputs(settings, listed), dataset, listed)
+    unread = step.found.counts.get("unread", 0) if step.found and retry else 0
+    return replace(step, found=None, why=f"{unread} files could not be read the last time") if unread else step
 
 
 def _step(name: str, settings: Any, before: Stage | None, dataset: DatasetStore, asked: Recipe) -> Step:
@@ -122,13 +132,18 @@ def _last_seconds(dataset: DatasetStore, name: str) -> float | None:
 
 
 def bring(
-    asked: Recipe, site: Site, until: str = "transform", tell: Callable[[Step, Stage], None] | None = None
+    asked: Recipe,
+    site: Site,
+    until: str = "transform",
+    tell: Callable[[Step, Stage], None] | None = None,
+    *,
+    retry: bool = False,
 ) -> dict[str, Stage]:
     """Make what is stale, up to a stage, and give each stage by its name; `tell` hears of each, made or found fresh.
 
     Where runs ask for pixels of their own there are several transforms: the last one of `Recipe.transforms` is given.
     """
-    steps, done, answer = plan(asked, site.dataset, until), dict[str, Stage](), None
+    steps, done, answer = plan(asked, site.dataset, until, retry=retry), dict[str, Stage](), None
     while True:
         try:
             step = steps.send(answer) if answer else next(steps)

@@ -1,7 +1,6 @@
 """What nothing asks for any more, and how much room it takes."""
 
 import json
-import shutil
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +8,7 @@ from etl.keys import listings
 from etl.pipeline import plan
 from etl.sources.containers import Tar
 from manifests.recipe import Recipe
-from manifests.store import DatasetStore, is_alive
+from manifests.store import DatasetStore, discard, is_alive
 
 
 class Unused(NamedTuple):
@@ -34,9 +33,8 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
             is_needed = (stage, entry.key) in needed or (stage == "features" and entry.inputs.get("transform") in data)
             if not is_needed and all(step.found for step in steps if step.stage == stage):
                 found.append(_unused(dataset.folder(stage, entry.key), "no recipe in force and no run uses it"))
-    left = [
-        each for pattern in (".*.tmp", "*/.*.tmp") for each in sorted(dataset.root.glob(pattern)) if not is_alive(each)
-    ]
+    patterns = (".*.tmp", "*/.*.tmp", "runs/*/*/.*.tmp")
+    left = sorted(each for pattern in patterns for each in dataset.root.glob(pattern) if not is_alive(each))
     found += [_unused(folder, "left by a process that was killed") for folder in left]
     spool = dataset.root / "spool"
     if spooled := {file.name for file in spool.glob("*")}:
@@ -49,7 +47,7 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
 def remove(found: list[Unused]) -> None:
     for each in found:
         if each.path.is_dir():
-            shutil.rmtree(each.path)
+            discard(each.path)
         else:
             each.path.unlink(missing_ok=True)
 

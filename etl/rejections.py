@@ -55,6 +55,8 @@ def _columns(lines: list[list[str]]) -> tuple[list[int], int | None, int]:
 
 def matched(table: "pl.DataFrame", rejections: list[Rejection]) -> tuple[dict[str, str], list[Rejection]]:
     """Path → reason for every row that a list names, and the entries that name no row."""
+    if not rejections:
+        return {}, []
     by_sha: dict[str, list[str]] = {}
     for path, sha256 in table.select("path", "sha256").iter_rows():
         by_sha.setdefault(sha256 or "", []).append(path)

@@ -1,13 +1,12 @@
 """Which split an image belongs to: stratified by class, decided by seed and image, a duplicate group never astride."""
 
-from collections import Counter
+from collections import Counter, deque
 
 import polars as pl
 
 from manifests.digests import rank
 from manifests.errors import UserError
-from manifests.recipe import Curate, fractions
-from manifests.table import SPLITS
+from manifests.recipe import SPLITS, Curate, fractions
 
 AUTO = "0.8,0.2"  # where the source gives no splits
 
@@ -42,7 +41,7 @@ def given_split(settings: Curate) -> pl.Expr:
 
 
 def divide(rows: pl.DataFrame, shares: dict[str, float], seed: int) -> pl.DataFrame:
-    """path → split. Each class by its shares, to the nearest image; whole groups only.
+    """path → split. Each class by its shares, to the nearest image or the group that passes it.
 
     A class with as many groups as there are splits stands in each of them. Groups come in an order drawn from the seed
     and their smallest sha256, so what one class or one image does changes nothing in the rest.
@@ -50,7 +49,7 @@ def divide(rows: pl.DataFrame, shares: dict[str, float], seed: int) -> pl.DataFr
     placed: dict[str, str] = {}
     for (_,), members in rows.sort("class").group_by("class", maintain_order=True):
         sizes = Counter(members["group"])
-        free = sorted((g for g in sizes if g not in placed), key=lambda group: rank(seed, "split", group))
+        free = deque(sorted((g for g in sizes if g not in placed), key=lambda group: rank(seed, "split", group)))
         names = list(shares)
         for place, split in reversed(list(enumerate(names))[1:]):  # the last first; train takes what is left
             there = {placed.get(group) for group in sizes}
@@ -58,7 +57,7 @@ def divide(rows: pl.DataFrame, shares: dict[str, float], seed: int) -> pl.DataFr
             wanted = max(round(shares[split] * members.height), min(1, len(sizes) // len(shares)))
             has = sum(sizes[group] for group in sizes if placed.get(group) == split)
             while len(free) > spared and has < wanted:
-                group = free.pop(0)
+                group = free.popleft()
                 placed[group] = split
                 has += sizes[group]
         placed |= dict.fromkeys(free, next(iter(shares)))

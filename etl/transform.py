@@ -1,14 +1,15 @@
 """Views → pixels → shards: each image is decoded once, and each of its views written into the shard's own memory.
 
-Workers map the shard files and fill rows; only sums come back. The order of rows is that of (sha256, view): classes are
-mixed, and the bytes depend neither on the number of workers nor on the order of the file system. Rows that an earlier
-shard set holds under the same contract are copied, not decoded.
+Workers map the shard files and fill rows; only sums come back. The order of rows is that of (sha256, path, view):
+classes are mixed, and the bytes depend neither on the number of workers nor on the order of the file system. Rows that
+an earlier shard set holds under the same contract are copied, not decoded.
 """
 
 import json
 import math
 from collections.abc import Iterator
 from functools import lru_cache, partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,10 +26,10 @@ from etl.steps import Site, Step
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract, Statistics, normalisation
 from manifests.progress import told
-from manifests.recipe import Transform
+from manifests.recipe import SPLITS, Transform
 from manifests.shards import Index, Rows, Shard, create, describe, is_sound, open_rows, read_index, write_index
 from manifests.store import DatasetStore, Stage
-from manifests.table import SPLITS, read_table, write_table
+from manifests.table import read_table, write_table
 
 MEGABYTE = 1_000_000  # bytes
 CONVERTED = 64  # rows at a time, from uint8 to float
@@ -145,7 +146,7 @@ def _laid_out(views: pl.DataFrame, contract: PixelContract, shard_bytes: int) ->
     shard = pl.format("{}-{}.safetensors", "split", (number // most).cast(pl.String).str.zfill(5))
     return (
         views.filter(pl.col("split").is_in(SPLITS))
-        .sort("split", "sha256", "view", "path")
+        .sort("split", "sha256", "path", "view")
         .with_columns(shard=shard, row=(number % most).cast(pl.Int32))
         .select("split", "shard", "row", "path", "sha256", "view", "parameters", "class")
     )
@@ -153,12 +154,12 @@ def _laid_out(views: pl.DataFrame, contract: PixelContract, shard_bytes: int) ->
 
 def _jobs(rows: pl.DataFrame, places: pl.DataFrame, there: set[tuple[str, int]]) -> Iterator[Job]:
     """The images that have a view which is not there yet."""
-    at = {row["path"]: tuple(row[name] for name in PLACE) for row in places.iter_rows(named=True)}
-    for (path, sha256), members in rows.group_by("path", "sha256", maintain_order=True):
-        wanted = [Row(*row) for row in members.select("shard", "row", "parameters").iter_rows()]
-        missing = tuple(row for row in wanted if (row.file, row.row) not in there)
+    at = {path: place for path, *place in places.select("path", *PLACE).iter_rows()}
+    views = rows.select("path", "sha256", "shard", "row", "parameters").iter_rows()
+    for (path, sha256), of_image in groupby(views, key=lambda view: view[:2]):  # an image's views stand together
+        missing = tuple(Row(*view[2:]) for view in of_image if view[2:4] not in there)
         if missing:
-            yield Job(str(path), str(sha256), at[path], missing)
+            yield Job(path, sha256, (at[path][0], at[path][1], *at[path][2:]), missing)
 
 
 def _fill(job: Job, *, opener: Opener, contract: PixelContract, folder: str) -> Filled:

@@ -5,6 +5,7 @@ A command takes a `Call` and, if it makes a stage, that stage's validated settin
 
 import inspect
 import os
+import re
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ import typer
 from manifests.console import Face, table
 from manifests.errors import Exit, UserError
 from manifests.flags import options, resolve
-from manifests.recipe import STAGE_SETTINGS, Settings, read_recipe, read_toml
+from manifests.recipe import NAME, STAGE_SETTINGS, Settings, read_recipe, read_toml
 from manifests.store import DatasetStore, open_dataset
 
 Command = Callable[..., None]
@@ -81,6 +82,10 @@ def command(example: str, *, stage: str | None = None, without: tuple[str, ...] 
         def run(*, store: Path, dataset: str | None, json: bool, quiet: bool, **rest: Any) -> None:
             call = Call(Face(quiet=quiet, json=json), store, dataset)
             with reported(call.face, name):
+                if dataset is not None and not re.fullmatch(NAME, dataset):
+                    raise UserError(
+                        f"--dataset {dataset!r}: letters, digits and . _ + - only, no dot first.", Exit.USAGE
+                    )
                 if stage:
                     flags = {key: rest.pop(key) for key in list(rest) if key not in own and key not in OF_A_STAGE}
                     rest["settings"] = settings_of(

@@ -9,15 +9,29 @@ class Exit(IntEnum):
     """The exit codes of every command."""
 
     DONE = 0
-    BUG = 1  # ours: the traceback is kept
-    USAGE = 2  # the command line is off
-    RECIPE = 3  # the recipe is invalid
-    REFUSED = 4  # the data is refused: a leak, a class mismatch, nothing left
-    STALE = 5  # stale or mismatched contract
-    MISSING = 6  # an optional dependency is not installed
-    GATE = 7  # a --fail-under gate
-    DIVERGED = 8  # the loss is not finite
-    INTERRUPTED = 130  # Ctrl-C; what was done is kept and can be resumed
+    BUG = 1
+    USAGE = 2
+    RECIPE = 3
+    REFUSED = 4
+    STALE = 5
+    MISSING = 6
+    GATE = 7
+    DIVERGED = 8
+    INTERRUPTED = 130
+
+
+MEANINGS = {
+    Exit.DONE: "done",
+    Exit.BUG: "a bug of ours; the traceback is kept",
+    Exit.USAGE: "the command line is off",
+    Exit.RECIPE: "the recipe is invalid",
+    Exit.REFUSED: "the data is refused: a leak, a class mismatch, nothing left",
+    Exit.STALE: "stale or mismatched contract",
+    Exit.MISSING: "an optional dependency is not installed",
+    Exit.GATE: "a `--fail-under` gate",
+    Exit.DIVERGED: "the loss is not finite",
+    Exit.INTERRUPTED: "interrupted; what was done is kept, and can be gone on with",
+}
 
 
 class UserError(Exception):

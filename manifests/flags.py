@@ -67,9 +67,9 @@ def resolve(kind: type[S], flags: dict[str, Any], section: dict[str, Any], place
     """Settings, and the origin of each value: flag, recipe or default. Raises UserError for a value that cannot be."""
     given = {name: value for name, value in flags.items() if value is not None}
     checked(kind, section, place)
-    settings = checked(kind, section | given, "the command line", Exit.USAGE)
     aliases = {field.alias: name for name, field in kind.model_fields.items() if field.alias}
-    stated = {aliases.get(name, name) for name in section}
+    stated = {aliases.get(name, name): value for name, value in section.items()}
+    settings = checked(kind, stated | given, "the command line", Exit.USAGE)
     origins = {
         name: f"--{name.replace('_', '-')}" if name in given else place if name in stated else "default"
         for name in kind.model_fields

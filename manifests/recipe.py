@@ -24,6 +24,8 @@ from manifests.errors import Exit, UserError, known
 from manifests.pixels import Channels, Dtype, Interpolation, Normalise, Resize
 
 T = TypeVar("T", bound="Settings")
+SPLITS = ("train", "val", "test")
+NAME = r"^[\w+-][\w.+-]*$"  # of a data set or a run: one folder's name, never a way out of the store
 RECIPES = Path(__file__).with_name("recipes")  # those that come along
 DEDUPE = {"near": 64, "phash": 4, "dhash": 24, "exact": 0, "off": 0}  # method → default radius in bits
 DEDUPE_BITS = {"near": 512, "phash": 64, "dhash": 256}  # method → bits compared
@@ -187,8 +189,8 @@ class Curate(Settings):
     @classmethod
     def _splits(cls, value: dict[str, str]) -> dict[str, str]:
         for name in (*value, *value.values()):
-            if name not in {"train", "val", "test"}:
-                raise ValueError(f"unknown split {name!r}. {known(name, ('train', 'val', 'test'))}")
+            if name not in SPLITS:
+                raise ValueError(f"unknown split {name!r}. {known(name, SPLITS)}")
         return value
 
 
@@ -275,7 +277,7 @@ class Reported(Settings):
 
 class Train(Settings):
     run: str | None = Field(
-        default=None, alias="name", pattern=r"^[\w.+-]+$", description="Name of the run; default: model and settings."
+        default=None, alias="name", pattern=NAME, description="Name of the run; default: model and settings."
     )
     model: str = Field(default="simple", description="simple, torchvision/NAME or timm/NAME.")
     weights: str = Field(default="none", description="none, default (the library's own) or FILE.safetensors.")
@@ -332,7 +334,7 @@ class Train(Settings):
 class Recipe(Settings):
     """A TOML file: one data set, its stages, its runs."""
 
-    dataset: str = Field(pattern=r"^[\w.+-]+$")
+    dataset: str = Field(pattern=NAME)
     about: str = ""
     extract: Extract = Extract()
     curate: Curate = Curate()
@@ -346,7 +348,10 @@ class Recipe(Settings):
         if None in names or len(set(names)) < len(names):
             raise ValueError("every run needs a name of its own")
         for run in self.runs:
-            run_transform(self.transform, run)
+            try:
+                run_transform(self.transform, run)
+            except ValidationError as error:
+                raise ValueError(f"runs.{run.run}.transform: {explain(Transform, error)}") from None
         return self
 
     def absolute(self) -> Self:

@@ -61,7 +61,7 @@ class Index(BaseModel):
 
     @property
     def digest(self) -> str:
-        """Of the content: the same for the same rows, however they were made."""
+        """Of the content: the same for the same rows in the same files, however they were made."""
         return digest(self.model_dump(mode="json", exclude={"dataset"}))
 
     def rows(self, split: str) -> int:

@@ -5,12 +5,15 @@ KEY is the digest of the stage's settings and of what it read, so two runs at on
 to an earlier setting finds what it made. `settings.json` beside the stages holds what was last asked of each stage.
 """
 
+import errno
 import json
 import os
+import re
 import shutil
+import socket
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +22,8 @@ from typing import Any, Protocol
 from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError
 
-STAGES = ("extract", "curate", "augment", "transform", "features", "train")
+FULL = {errno.ENOSPC, errno.EDQUOT}
+HOST = re.sub(r"[^0-9A-Za-z]", "_", socket.gethostname())  # temporary names of several hosts may share a store
 NO_DIGESTS: Mapping[str, str] = MappingProxyType({})
 KEY_DIGITS = 16  # of the digest's 64, in folder names: 64 bits
 
@@ -83,11 +87,12 @@ class DatasetStore:
 
         `known` has the sha256 of files that were digested already; the rest are read here.
 
-        Leaving the block without `finish`, by an error or not, removes the temporary folder. Where the same key was
-        published meanwhile by another process, that one stays: equal keys have equal content.
+        Leaving the block without `finish`, by an error or not, removes the temporary folder. Where the same key is
+        there already with the same content, from another process, that one stays. With another content (of files that
+        could not be read then, and can be now) it is replaced.
         """
         parent = self.root / begun.stage
-        temporary = parent / f".{begun.key}.{os.getpid()}.tmp"
+        temporary = beside(parent / begun.key)
         started = time.monotonic()
         try:
             parent.mkdir(parents=True, exist_ok=True)
@@ -109,17 +114,24 @@ class DatasetStore:
             write_whole(temporary / "stage.json", json.dumps(asdict(done), indent=1, ensure_ascii=False) + "\n")
             flush(temporary)
             target = self.folder(begun.stage, begun.key)
-            with suppress(OSError):  # it is there already, from another process: the same content
+            if there := read_stage(target):
+                if there.digest == content:
+                    return there
+                discard(target)
+            try:
                 temporary.rename(target)
+            except OSError:
+                if (there := read_stage(target)) is not None:  # another process was quicker
+                    return there
+                remedy = "a folder without stage.json stands in the way; remove it and run again."
+                raise UserError(f"{target}: {remedy}") from None
             flush(parent)
-            if (found := read_stage(target)) is None:
-                raise UserError(f"{target}: a folder without stage.json stands in the way; remove it and run again.")
-            return found
+            return done
 
         try:
             yield temporary, finish
         except OSError as error:
-            if error.errno in {28, 122}:  # ENOSPC, EDQUOT
+            if error.errno in FULL:  # ENOSPC, EDQUOT
                 raise UserError(
                     f"{parent}: the disk is full; nothing was changed. Free some space (prune) and run again."
                 ) from error
@@ -180,12 +192,16 @@ def read_stage(folder: Path) -> Stage | None:
 
 def write_whole(file: Path, text: str) -> None:
     """Replace a file's text at once: temporary sibling, flush, rename."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    temporary.write_text(text, "utf-8")
-    flush(temporary)
-    temporary.replace(file)
-    flush(file.parent)
+    temporary = beside(file)
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, "utf-8")
+        flush(temporary)
+        temporary.replace(file)
+        flush(file.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise UserError(f"{file}: cannot be written ({error.strerror}); the one before is kept.") from None
 
 
 def flush(path: Path) -> None:
@@ -197,6 +213,20 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
+def beside(target: Path) -> Path:
+    """A temporary name next to the target, which says whose it is: host and process."""
+    return target.with_name(f".{target.name}.{HOST}-{os.getpid()}.tmp")
+
+
+def discard(folder: Path) -> None:
+    """Remove a folder so that it is there whole or not at all, also when this process is killed meanwhile."""
+    if folder.exists():
+        doomed = beside(folder.with_name(f"{folder.name}.old"))
+        shutil.rmtree(doomed, ignore_errors=True)
+        folder.rename(doomed)
+        shutil.rmtree(doomed, ignore_errors=True)
+
+
 def sweep(parent: Path) -> None:
     """Remove the temporary folders of processes that are gone."""
     for folder in parent.glob(".*.tmp"):
@@ -205,9 +235,9 @@ def sweep(parent: Path) -> None:
 
 
 def is_alive(temporary: Path) -> bool:
-    """Whether the process that a temporary folder is named after may still be at work."""
-    owner = temporary.name.split(".")[-2]
-    if not owner.isdecimal():
+    """Whether the process that something temporary is named after may still be at work: on another host, it may."""
+    host, _, owner = temporary.name.split(".")[-2].rpartition("-")
+    if host != HOST or not owner.isdecimal():
         return True
     try:
         os.kill(int(owner), 0)

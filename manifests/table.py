@@ -46,7 +46,6 @@ VIEWS = pl.Schema(
         "split": pl.String,
     }
 )
-SPLITS = ("train", "val", "test")
 
 
 def reject(table: pl.DataFrame, condition: pl.Expr | pl.Series, reason: str | pl.Expr) -> pl.DataFrame:
@@ -76,4 +75,4 @@ def write_table(table: pl.DataFrame, file: Path) -> None:
 
 
 def read_table(file: Path) -> pl.DataFrame:
-    return pl.read_parquet(file, memory_map=False)
+    return pl.read_parquet(file, memory_map=False, glob=False)

@@ -70,7 +70,7 @@ class Zip:
         return _zip_directory(self.path, self.mtime_ns, self.size, os.getpid())
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=256)
 def _zip_directory(
     path: Path, _mtime_ns: int, _size: int, _process: int
 ) -> tuple[zipfile.ZipFile, dict[str, zipfile.ZipInfo]]:

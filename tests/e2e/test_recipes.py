@@ -17,10 +17,10 @@ import torch
 from etl import pipeline
 from etl.steps import Site
 from manifests.errors import Exit, UserError
-from manifests.recipe import Recipe, Train, read_recipe, read_toml, run_transform
+from manifests.recipe import SPLITS, Recipe, Train, read_recipe, read_toml, run_transform
 from manifests.shards import Index, read_index
 from manifests.store import DatasetStore, Stage
-from manifests.table import SPLITS, kept, read_table
+from manifests.table import kept, read_table
 from tests.standins import ANIMALS, FOOD, POKEMON, SKETCHES, STANDINS, WNIDS, word
 from training import runs as training
 

@@ -269,8 +269,12 @@ class TestClassNames:
         merged = Curate(classes=("c", "b", "a"), rename={"a": "c"})
         assert class_order(curate(table, merged), merged) == ["c", "b"]
 
-    def test_a_class_of_which_nothing_is_left_is_none(self):
-        settings = Curate(classes=("a", "b"))
+    def test_a_class_asked_for_of_which_nothing_is_left_is_refused(self):
+        said = refusal(rows(label=["a", "b"], problem=["truncated", None]), Curate(classes=("a", "b")))
+        assert said.startswith("curate.classes: no image is left of a: 1 unusable; loosen the settings")
+
+    def test_it_is_left_out_where_that_is_asked_for(self):
+        settings = Curate(classes=("a", "b"), drop_small_classes=True)
         marked = curate(rows(label=["a", "b"], problem=["truncated", None]), settings)
         assert class_order(marked, settings) == ["b"]
 

@@ -1,9 +1,19 @@
 from pathlib import Path
 
 import pytest
-from PIL import Image, features
+from PIL import Image
 
-from etl.keys import augment_inputs, curate_inputs, decoder, extract_inputs, listings, transform_inputs
+from etl.keys import (
+    CODECS,
+    PIXELS_VERSION,
+    RULES_VERSION,
+    augment_inputs,
+    curate_inputs,
+    decoder,
+    extract_inputs,
+    listings,
+    transform_inputs,
+)
 from manifests.errors import Exit, UserError
 from manifests.recipe import Curate, Extract
 from tests.makers import class_folders, write
@@ -92,8 +102,10 @@ class TestOtherInputs:
         assert one["images"] == "images"
 
     def test_views_and_shards_name_what_they_read(self):
-        assert augment_inputs("x") == {"curated": "x"}
+        assert augment_inputs("x") == {"curated": "x", "rules": RULES_VERSION}
         assert transform_inputs("y", "#ffffff") == {"views": "y", "background": "#ffffff", "decoder": decoder()}
 
     def test_the_decoder_is_named_with_its_versions(self):
-        assert decoder() == f"pillow {Image.__version__}, libjpeg-turbo {features.version('libjpeg_turbo')}"
+        said = decoder()
+        assert said.startswith(f"pixels {PIXELS_VERSION}, pillow {Image.__version__}, libjpeg_turbo ")
+        assert [name in said for name in CODECS] == [True] * len(CODECS)

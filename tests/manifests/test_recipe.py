@@ -164,7 +164,7 @@ class TestReading:
         ("text", "said"),
         [
             ("", "dataset is missing"),
-            ('dataset = "a b"', "dataset = 'a b': string should match pattern '^[\\w.+-]+$'."),
+            ('dataset = "a b"', "dataset = 'a b': string should match pattern '^[\\w+-][\\w.+-]*$'."),
             ('datset = "x"', "dataset is missing (and 1 more)"),
             (
                 'dataset = "x"\ncurat = {}',

@@ -10,7 +10,17 @@ import pytest
 
 from manifests.digests import file_digest
 from manifests.errors import Exit, UserError
-from manifests.store import DatasetStore, Stage, dataset_names, open_dataset, read_stage, stage_key, sweep, write_whole
+from manifests.store import (
+    HOST,
+    DatasetStore,
+    Stage,
+    dataset_names,
+    open_dataset,
+    read_stage,
+    stage_key,
+    sweep,
+    write_whole,
+)
 
 BEGUN = Stage("curate", "0123456789abcdef", {"seed": 1}, {"images": "x"})
 
@@ -100,16 +110,32 @@ class TestPublish:
     def test_the_first_of_two_publishers_of_a_key_stays(self, tmp_path: Path):
         with store(tmp_path).publish(BEGUN) as (folder, finish):
             (folder / "images.txt").write_text("slow")
-            other = folder.with_name(f".{BEGUN.key}.1.tmp")  # as another process would have it; 1 is always alive
+            other = folder.with_name(
+                f".{BEGUN.key}.{HOST}-1.tmp"
+            )  # as another process would have it; 1 is always alive
             other.mkdir()
             (other / "images.txt").write_text("fast")
             (other / "stage.json").write_text(
-                json.dumps({"stage": "curate", "key": BEGUN.key, "settings": {}, "inputs": {}})
+                json.dumps({"stage": "curate", "key": BEGUN.key, "settings": {}, "inputs": {}, "digest": "same"})
             )
             other.rename(store(tmp_path).folder("curate", BEGUN.key))
-            assert finish("digest", {}).digest == ""
+            assert finish("same", {}).files == {}
         assert (store(tmp_path).folder("curate", BEGUN.key) / "images.txt").read_text() == "fast"
         assert names(tmp_path / "made/curate") == [BEGUN.key]
+
+    def test_what_comes_out_otherwise_takes_the_place_of_what_was_there(self, tmp_path: Path):
+        published(tmp_path)
+        with store(tmp_path).publish(BEGUN) as (folder, finish):
+            (folder / "images.txt").write_text("readable now")
+            finish("another digest", {})
+        assert (store(tmp_path).folder("curate", BEGUN.key) / "images.txt").read_text() == "readable now"
+        assert names(tmp_path / "made/curate") == [BEGUN.key]
+
+    def test_what_another_host_writes_is_left_alone(self, tmp_path: Path):
+        theirs = tmp_path / f"made/curate/.feedfeedfeedfeed.elsewhere-{gone_process()}.tmp"
+        theirs.mkdir(parents=True)
+        published(tmp_path)
+        assert theirs.is_dir()
 
     def test_a_folder_in_the_way_is_named(self, tmp_path: Path):
         target = store(tmp_path).folder("curate", BEGUN.key)
@@ -141,8 +167,8 @@ class TestSweep:
     def test_the_next_publisher_removes_what_the_dead_left(self, tmp_path: Path):
         parent = tmp_path / "made/curate"
         left, alive = (
-            parent / f".feedfeedfeedfeed.{gone_process()}.tmp",
-            parent / f".feedfeedfeedfeed.{os.getppid()}.tmp",
+            parent / f".feedfeedfeedfeed.{HOST}-{gone_process()}.tmp",
+            parent / f".feedfeedfeedfeed.{HOST}-{os.getppid()}.tmp",
         )
         for folder in (left, alive):
             folder.mkdir(parents=True)
@@ -151,7 +177,7 @@ class TestSweep:
         assert names(parent) == sorted([alive.name, BEGUN.key])
 
     def test_what_a_crash_of_this_very_id_left_is_replaced(self, tmp_path: Path):
-        mine = tmp_path / f"made/curate/.{BEGUN.key}.{os.getpid()}.tmp"
+        mine = tmp_path / f"made/curate/.{BEGUN.key}.{HOST}-{os.getpid()}.tmp"
         mine.mkdir(parents=True)
         (mine / "half").write_text("x")
         assert list(published(tmp_path).files) == ["images.txt"]

@@ -16,9 +16,10 @@ import polars as pl
 from manifests.digests import file_digest
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract
+from manifests.recipe import SPLITS
 from manifests.shards import Index, read_index
 from manifests.store import Stage, read_stage
-from manifests.table import SPLITS, read_table
+from manifests.table import read_table
 
 EPOCHS: dict[str, type[pl.DataType]] = {
     "epoch": pl.Int64,

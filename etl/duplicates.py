@@ -7,13 +7,15 @@ the image that is kept, so a cluster is never a chain of images that grow less a
 import math
 from collections.abc import Iterator
 from itertools import combinations, pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 
 Hashes = npt.NDArray[np.uint64]  # (N, W): W words of 64 bits
-Indices = npt.NDArray[np.int64]
+Indices = npt.NDArray[np.integer[Any]]
 
 BLOCK = 1 << 21  # hash comparisons at a time: their 16 MB of distances stay in a shared cache
 
@@ -53,19 +55,27 @@ def clusters(hashes: Hashes, radius: int, preference: Indices) -> Stars:
 
 def pairs(hashes: Hashes, radius: int) -> Pairs:
     """All pairs of these distinct hashes within `radius` bits: 64-bit ones by bands, wider ones compared in blocks."""
-    found = list((_banded if hashes.shape[1] == 1 else _blocked)(hashes, radius)) if len(hashes) > 1 else []
-    one, other = (np.concatenate([part[i] for part in found] or [np.empty(0, np.int64)]) for i in range(2))
-    first, second = np.minimum(one, other), np.maximum(one, other)
+    find = _banded if hashes.shape[1] == 1 else _blocked
+    # Ten bytes a pair while they are gathered: ten thousand frames of a still camera make fifty million pairs.
+    found = [
+        (np.minimum(one, other).astype(np.int32), np.maximum(one, other).astype(np.int32), bits.astype(np.uint16))
+        for one, other, bits in (find(hashes, radius) if len(hashes) > 1 else ())
+    ]
+    if not found:
+        return Pairs(*(np.empty(0, np.int64) for _ in Pairs._fields))
+    first, second, bits = (np.concatenate([part[i] for part in found]) for i in range(3))
     order = np.lexsort((second, first))
-    first, second = first[order], second[order]
-    return Pairs(first, second, _distance(hashes[first], hashes[second]))
+    return Pairs(first[order], second[order], bits[order])
 
 
 def _distance(one: Hashes, other: Hashes) -> Indices:
     return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
 
 
-def _banded(hashes: Hashes, radius: int) -> Iterator[tuple[Indices, Indices]]:
+Found = Iterator[tuple[Indices, Indices, Indices]]  # both ends of pairs, in any order, and their distances
+
+
+def _banded(hashes: Hashes, radius: int) -> Found:
     """Pairs of distinct 64-bit hashes, by Manku's generalised pigeonhole.
 
     Cut the bits into radius + k bands: two hashes within the radius differ in at most `radius` of them, so k agree.
@@ -96,7 +106,7 @@ def _banded(hashes: Hashes, radius: int) -> Iterator[tuple[Indices, Indices]]:
             for earlier in chosen[:number]:  # agreed in an earlier choice: given there
                 fresh &= (differs & np.bitwise_or.reduce(np.array(earlier))) != 0
             close = close[fresh]
-            yield order[close], order[close + step]
+            yield order[close], order[close + step], np.bitwise_count(word[close] ^ word[close + step])
 
 
 def _bands_to_agree(count: int, radius: int) -> int:
@@ -109,7 +119,7 @@ def _bands_to_agree(count: int, radius: int) -> int:
     return min(range(1, 5), key=work)
 
 
-def _blocked(hashes: Hashes, radius: int) -> Iterator[tuple[Indices, Indices]]:
+def _blocked(hashes: Hashes, radius: int) -> Found:
     """Pairs of distinct wide hashes, comparing all: the first half of the words decides most, the rest the few left."""
     half = np.ascontiguousarray(hashes[:, : max(1, hashes.shape[1] // 2)].T)
     rows = max(1, BLOCK // len(hashes))
@@ -122,8 +132,9 @@ def _blocked(hashes: Hashes, radius: int) -> Iterator[tuple[Indices, Indices]]:
         first, second = first + start, second + start
         ahead = first < second
         first, second = first[ahead], second[ahead]
-        close = _distance(hashes[first], hashes[second]) <= radius
-        yield first[close], second[close]
+        bits = _distance(hashes[first], hashes[second])
+        close = bits <= radius
+        yield first[close], second[close], bits[close]
 
 
 def stars(count: int, found: Pairs, preference: Indices) -> Stars:
@@ -131,32 +142,26 @@ def stars(count: int, found: Pairs, preference: Indices) -> Stars:
 
     The most preferred point that is in no star yet becomes a centre and takes its neighbours that are in none.
     """
-    neighbours: dict[int, list[tuple[int, int]]] = {}
-    for first, second, bits in zip(*(part.tolist() for part in found), strict=True):
-        neighbours.setdefault(first, []).append((second, bits))
-        neighbours.setdefault(second, []).append((first, bits))
-    centre, distance = np.arange(count), np.zeros(count, np.int64)
-    taken: set[int] = set()
-    for image in preference.tolist():
-        if image in taken or image not in neighbours:
+    ends, others = np.concatenate(found[:2]), np.concatenate([found.second, found.first])
+    order = np.argsort(ends, kind="stable")
+    others, bits = others[order], np.concatenate([found.bits, found.bits])[order]
+    starts = np.searchsorted(ends[order], np.arange(count + 1))  # others[starts[i] : starts[i + 1]]: of point i
+    centre, distance, taken = np.arange(count), np.zeros(count, np.int64), np.zeros(count, bool)
+    for point in preference[(np.diff(starts) > 0)[preference]].tolist():
+        if taken[point]:
             continue
-        taken.add(image)
-        for other, bits in neighbours[image]:
-            if other not in taken:
-                taken.add(other)
-                centre[other], distance[other] = image, bits
-    return Stars(centre, distance, _components(count, neighbours))
+        taken[point] = True
+        near = slice(starts[point], starts[point + 1])
+        free = ~taken[others[near]]
+        members = others[near][free]
+        centre[members], distance[members], taken[members] = point, bits[near][free], True
+    return Stars(centre, distance, _components(count, found))
 
 
-def _components(count: int, neighbours: dict[int, list[tuple[int, int]]]) -> Indices:
-    group = np.arange(count)
-    seen: set[int] = set()
-    for start in sorted(neighbours):
-        stack = [start]
-        while stack:
-            image = stack.pop()
-            if image not in seen:
-                seen.add(image)
-                group[image] = start
-                stack += [other for other, _ in neighbours[image]]
-    return group
+def _components(count: int, found: Pairs) -> Indices:
+    """For each point the smallest that it is connected to."""
+    graph = coo_array((np.ones(len(found.first), bool), (found.first, found.second)), shape=(count, count))
+    _, label = connected_components(graph, directed=False)
+    smallest = np.full(label.max(initial=-1) + 1, count)
+    np.minimum.at(smallest, label, np.arange(count))
+    return smallest[label]

@@ -33,11 +33,12 @@ from manifests.errors import Exit, UserError
 from manifests.shards import damaged, open_rows, read_index
 
 RING = 3  # buffers: one is the caller's, one is full, one is being filled
-RESIDENT_SHARE = 0.5  # of the free device memory that a split may take; the rest is for the model and its activations
+RESIDENT_SHARE = 0.5  # of the free device memory that splits may take; the rest is for the model and its activations
 CHUNK = 256  # rows copied at once when a split is put on the device
 DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "uint16": torch.bfloat16, "float32": torch.float32}
 
 Numbers = npt.NDArray[np.int64]  # row numbers in a split
+NOTHING: Numbers = np.empty(0, np.int64)
 Batch = tuple[Tensor, Tensor]  # images (B, *shape) as stored, labels (B,) int64
 
 
@@ -45,6 +46,15 @@ def in_order(shards: Path, split: str, batch_size: int, device: torch.device | s
     """Every row of a split once, in row order; the last batch may be smaller. Memory as for every batch here."""
     with Batches(shards, split, batch_size, device, resident=False) as batches:
         yield from batches.epoch()
+
+
+def fit(shards: Path, splits: Iterable[str], device: torch.device) -> bool:
+    """Whether these splits, together, may lie on the device: on CUDA, within RESIDENT_SHARE of what is free there."""
+    if device.type != "cuda":
+        return False
+    index = read_index(shards)
+    size = sum(shard.bytes for split in splits for shard in index.splits.get(split, ()))
+    return size <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
 
 
 def permutation(rows: int, seed: int, epoch: int) -> Numbers:
@@ -61,7 +71,7 @@ class Batches:
 
     With a seed, each epoch is a permutation of its own, and a last batch of a single row joins the one before: batch
     norm knows no deviation of one row. Without, rows come in order. Rows within a batch lie in shard order.
-    `resident` None: on CUDA where the split fits; True or False forces it, on any device.
+    `resident` None: where the split fits by itself (`fit`); True or False forces it, on any device.
     """
 
     def __init__(
@@ -80,7 +90,7 @@ class Batches:
         self._seed = seed
         device = torch.device(device)
         if resident is None:
-            resident = device.type == "cuda" and mapped.bytes <= RESIDENT_SHARE * torch.cuda.mem_get_info(device)[0]
+            resident = fit(shards, [split], device)
         self.is_resident = resident
         largest = max(b - a for a, b in pairwise(self.cuts))
         self._source = (_Resident if resident else _Ring)(mapped, largest, device)
@@ -147,7 +157,6 @@ class _Mapped:
         self.labels = np.concatenate(labels)
         self.starts = np.cumsum([0, *(len(part) for part in labels)])[:-1]  # row number of each shard's first row
         self.rows = len(self.labels)
-        self.bytes = sum(part.nbytes for part in self.words)
 
     def gather(self, rows: Numbers, words: Tensor, labels: Tensor) -> None:
         """Sorted rows into host buffers of exactly their number; one call a shard that holds any of them.
@@ -197,8 +206,11 @@ class _Resident:
 
     def batches(self, plan: Iterable[Numbers]) -> Generator[Batch]:
         words, images, labels = self._buffer
-        for rows in plan:
-            count, wanted = len(rows), torch.from_numpy(rows).to(self._device)
+        parts = list(plan)
+        # The whole epoch's order at once: each copy from pageable memory waits for all that the device still has to do.
+        order = torch.from_numpy(np.concatenate([NOTHING, *parts])).to(self._device)
+        for wanted in order.split([len(rows) for rows in parts]):
+            count = len(wanted)
             torch.index_select(self._words, 0, wanted, out=words[:count])
             torch.index_select(self._labels, 0, wanted, out=labels[:count])
             yield images[:count], labels[:count]
@@ -224,6 +236,8 @@ class _Ring:
         self._device = device
         self._stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._slots = [self._slot(largest) for _ in range(RING)]
+        if self._stream is not None:  # their memory may have been another tensor's, with work on it still to be done
+            self._stream.wait_stream(torch.cuda.current_stream(device))
 
     def _slot(self, rows: int) -> _Slot:
         words, images, labels = self._mapped.buffer(rows, torch.device("cpu"), pinned=self._stream is not None)
@@ -253,6 +267,8 @@ class _Ring:
             is_over.set()
             free.put(None)
             thread.join()
+            if self._stream is not None:  # who closes may free the buffers at once
+                self._stream.synchronize()
 
     def _fill(
         self,

@@ -6,7 +6,6 @@ should give the same bytes. Files are written whole: temporary sibling, flush, r
 """
 
 import json
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ from manifests.pixels import PixelContract
 from manifests.recipe import Train, explain
 from manifests.store import flush
 from training.models import Classifier, build, load_strictly
+from training.writing import replacing
 
 KEY = "alacena"  # of the metadata
 FORMAT = 1
@@ -59,18 +59,13 @@ def model_facts(model: Classifier, settings: Train) -> dict[str, Any]:
 
 
 def save(file: Path, tensors: dict[str, Tensor], said: dict[str, Any]) -> None:
-    """Write or replace a checkpoint at once."""
+    """Write or replace a checkpoint at once. Raises UserError where the disk refuses, and keeps the one before."""
     # Copies: safetensors refuses tensors that share memory or do not lie in order, as channels last does not.
     plain = {name: value.detach().cpu().clone(memory_format=torch.contiguous_format) for name, value in tensors.items()}
     metadata = {KEY: json.dumps({"format": FORMAT} | said, sort_keys=True, ensure_ascii=False, allow_nan=False)}
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
-    try:
+    with replacing(file, "If the disk is full, free some space (prune), then go on with: train --resume") as temporary:
         safetensors.torch.save_file(plain, temporary, metadata)
         flush(temporary)
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
-    flush(file.parent)
 
 
 def read_said(file: Path) -> dict[str, Any]:

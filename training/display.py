@@ -29,7 +29,7 @@ class Teller:
         rows = f"{info['rows']['train']:,} train and {info['rows'].get('val', 0):,} val rows of {height}×{width}"
         self.face.show(
             f"[bold]{escape(info['run'])}[/bold]: {escape(str(info['settings']['model']))} on "
-            f"{len(info['classes'])} classes, {rows}, on {info['device']}",
+            f"{len(info['classes'])} classes, {rows}, on {escape(info['device'])}",
             f"normalised by {info['normalise']}; weights {escape(str(info['weights']))}; "
             f"{info['trainable']:,} of {info['parameters']:,} parameters learn",
             "epoch  train loss  accuracy    val loss  accuracy   learning rate   images/s      left",
@@ -46,8 +46,8 @@ class Teller:
     def said(self, line: str) -> None:
         self.face.say(line)
 
-    def progress(self, done: int, total: int) -> None:
-        self.face.tell("training", done, total)
+    def progress(self, what: str, done: int, total: int) -> None:
+        self.face.tell(what, done, total)
 
 
 def evaluated(evaluation: "Evaluation") -> Iterable[str | Table]:

@@ -38,22 +38,31 @@ def cached(
     model, pool, normalisation, pixel contract, rows, and the kind of device. `progress` hears images done and images
     in all, and may raise: then nothing is kept.
     """
-    device = model.normalise.scale.device
+    if found := find(dataset, index, model, settings):
+        return found, True
+    begun = _stage(index, model, settings)
+    with dataset.publish(begun) as (folder, finish):
+        kept = _write(folder, shards, index, model.eval(), progress)
+        finish(kept.digest, {split: kept.rows(split) for split in kept.splits})
+    return dataset.folder("features", begun.key), False
+
+
+def find(dataset: DatasetStore, index: Index, model: Classifier, settings: Train) -> Path | None:
+    """The shard set of the features as `cached` keeps them, or None."""
+    key = _stage(index, model, settings).key
+    return dataset.folder("features", key) if dataset.find("features", key) is not None else None
+
+
+def _stage(index: Index, model: Classifier, settings: Train) -> Stage:
     asked = {
         "model": settings.model,
         "pool": settings.pool,
         "backbone": _digest(model.backbone),
         "normalise": [model.normalise.name, *model.normalise.statistics],
-        "device": f"{device.type} float32",
+        "device": f"{model.normalise.scale.device.type} float32",
     }
     inputs = {"transform": index.digest, "contract": index.contract.digest}
-    key = stage_key("features", asked, inputs)
-    if dataset.find("features", key) is not None:
-        return dataset.folder("features", key), True
-    with dataset.publish(Stage("features", key, asked, inputs)) as (folder, finish):
-        kept = _write(folder, shards, index, model.eval(), device, progress)
-        finish(kept.digest, {split: kept.rows(split) for split in kept.splits})
-    return dataset.folder("features", key), False
+    return Stage("features", stage_key("features", asked, inputs), asked, inputs)
 
 
 def _write(
@@ -61,9 +70,9 @@ def _write(
     shards: Path,
     index: Index,
     model: Classifier,
-    device: torch.device,
     progress: Callable[[int, int], None],
 ) -> Index:
+    device = model.normalise.scale.device
     with torch.no_grad():
         empty = torch.zeros((1, *index.contract.shape), dtype=getattr(torch, index.contract.dtype), device=device)
         width = model.features(empty).shape[1]

@@ -1,30 +1,39 @@
 """Runs as folders, `STORE/DATASET/runs/NAME/KEY/`: their names and keys, and finding and reading them. Without torch.
 
-KEY is made of the settings and the data's digest; who fills the folder is `training.runs`.
+KEY is made of the settings and the data's digest; who fills the folder is `training.runs`, and
+`evaluation/SPLIT/` in it `training.evaluate`.
 """
 
 import json
 import re
 from collections.abc import Iterable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError, known
+from manifests.pixels import PixelContract
 from manifests.recipe import Train
 from manifests.shards import Index
 from manifests.store import DatasetStore, stage_key
 
 LAST, BEST, FACTS, METRICS = "last.safetensors", "best.safetensors", "run.json", "metrics.csv"
+REPORT = "report.html"
+FIGURES, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion.csv"  # of an evaluation
 NOT_IN_KEY = ("run", "reported", "transform")  # the name, the report's figures; the data's digest says the pixels
 
 
-def key_settings(settings: Train) -> dict[str, Any]:
-    """What of the settings decides the run's numbers; a weights file by its content."""
+def key_settings(settings: Train, contract: PixelContract | None = None) -> dict[str, Any]:
+    """What of the settings decides the run's numbers: a weights file by its content, the normalisation in effect.
+
+    Without a contract, as on uint8 pixels.
+    """
     asked = {name: value for name, value in settings.asked().items() if name not in NOT_IN_KEY}
+    asked["normalise"] = settings.normalise or default_normalise(contract)
     if settings.weights not in {"none", "default"}:
         try:
-            asked["weights"] = f"sha256:{file_digest(Path(settings.weights))}"
+            asked["weights"] = f"sha256:{_content(Path(settings.weights))}"
         except OSError as error:
             raise UserError(
                 f"weights = {settings.weights!r}: cannot be read ({error.strerror}). "
@@ -32,6 +41,24 @@ def key_settings(settings: Train) -> dict[str, Any]:
                 Exit.RECIPE,
             ) from None
     return asked
+
+
+def default_normalise(contract: PixelContract | None) -> str:
+    """What a run normalises by that states nothing: what float shards were stored with; imagenet for uint8."""
+    if contract is None or contract.dtype == "uint8":
+        return "imagenet"
+    return contract.normalise or "none"
+
+
+def _content(file: Path) -> str:
+    """A file's sha256, read again only where size or time of change differ: weights have hundreds of megabytes."""
+    found = file.stat()
+    return _digest(file, found.st_size, found.st_mtime_ns)
+
+
+@cache
+def _digest(file: Path, _size: int, _mtime_ns: int) -> str:
+    return file_digest(file)
 
 
 def describe(settings: Train) -> str:
@@ -43,7 +70,7 @@ def describe(settings: Train) -> str:
 
 def run_folder(dataset: DatasetStore, settings: Train, index: Index) -> Path:
     """Where the run of these settings on these rows lives, whether it is there or not."""
-    key = stage_key("train", key_settings(settings), {"transform": index.digest})
+    key = stage_key("train", key_settings(settings, index.contract), {"transform": index.digest})
     return dataset.root / "runs" / (settings.run or describe(settings)) / key
 
 
@@ -69,11 +96,21 @@ def _changed(folder: Path) -> int:
 
 
 def read_facts(folder: Path) -> dict[str, Any]:
-    """`run.json`, what `train` was asked; its `settings` make a `Train` again."""
+    """`run.json`, what `train` was asked and of what; its `settings` make a `Train` again."""
+    file = folder / FACTS
     try:
-        return json.loads((folder / FACTS).read_text("utf-8"))
+        return json.loads(file.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        raise UserError(
+            f"{folder}: no run here ({FACTS} is missing); make one with: alacena train", Exit.STALE
+        ) from None
     except (OSError, ValueError):
-        raise UserError(f"{folder / FACTS}: missing or damaged; train again with --restart.", Exit.STALE) from None
+        raise UserError(f"{file}: damaged; train again with --restart.", Exit.STALE) from None
+
+
+def evaluation_folder(run: Path, split: str) -> Path:
+    """Where the evaluation of a run on a split lies, whether it is there or not."""
+    return run / "evaluation" / split
 
 
 def differences(kept: Path, settings: Train) -> str:

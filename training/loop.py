@@ -78,7 +78,11 @@ class Trainer:
         return monitor if self.val is not None else monitor.replace("val_", "train_")
 
     def epochs(self, stop: Callable[[], bool], progress: Callable[[int, int], None]) -> Iterator[Record]:
-        """Learn, to the last epoch or until patience ends. Raises Stopped once `stop()` says so, asked every step."""
+        """Learn, to the last epoch or until patience ends. Raises Stopped once `stop()` says so, asked every step.
+
+        `progress` hears the steps done and all steps of the run: once at the start, then after each.
+        """
+        self._tell(progress)
         while self.epoch < self.settings.epochs and not self.waiting.is_over:
             yield self._learn_epoch(stop, progress)
 
@@ -93,11 +97,14 @@ class Trainer:
                     self._check(self.step)
                     raise Stopped
                 self._learn(images, labels)
-                progress(self.epoch * self.train.steps + self.step, self.settings.epochs * self.train.steps)
+                self._tell(progress)
             self._check(self.step)
         with self._timed("val"):
             measured = measure(self.model, self.outputs, self.val, stop) if self.val else (None, None)
         return self._close_epoch(rate, *measured)
+
+    def _tell(self, progress: Callable[[int, int], None]) -> None:
+        progress(self.epoch * self.train.steps + self.step, self.settings.epochs * self.train.steps)
 
     @contextmanager
     def _timed(self, what: str) -> Generator[None]:

@@ -21,6 +21,7 @@ from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract, Statistics
 from manifests.recipe import Train
 from training.catalog import check
+from training.folders import default_normalise
 
 AUXILIARY_WEIGHT = 0.4  # of an auxiliary output's loss: Szegedy et al., https://arxiv.org/abs/1512.00567
 AUXILIARY_MAP = 17  # pixels of the map that Inception v3's auxiliary output is made for; at 299 it gets exactly that
@@ -104,14 +105,14 @@ class Classifier(nn.Module):
 def normalise_name(settings: Train, contract: PixelContract) -> str:
     """What a run normalises by: its own choice for uint8 shards, what was stored for float shards."""
     if contract.dtype == "uint8":
-        return settings.normalise or "imagenet"
+        return settings.normalise or default_normalise(contract)
     if settings.normalise is not None:
         raise UserError(
             f"normalise = {settings.normalise!r}: the shards are {contract.dtype}, stored normalised by "
             f"{contract.normalise}; leave it out here, or use transform --normalise {settings.normalise}.",
             Exit.RECIPE,
         )
-    return contract.normalise or "none"
+    return default_normalise(contract)
 
 
 def build(

@@ -10,7 +10,19 @@ from manifests.errors import Exit
 from manifests.recipe import Train, checked
 from manifests.shards import Index, read_index
 from manifests.store import DatasetStore, Stage, read_stage
-from training.folders import BEST, FACTS, LAST, describe, find_run, read_facts, run_folder
+from training.folders import (
+    BEST,
+    FACTS,
+    FIGURES,
+    LAST,
+    PREDICTIONS,
+    REPORT,
+    describe,
+    evaluation_folder,
+    find_run,
+    read_facts,
+    run_folder,
+)
 
 
 @dataclass(frozen=True)
@@ -42,8 +54,8 @@ class Run:
     @property
     def evaluation(self) -> dict[str, Any] | None:
         """The figures of the finished run on its split; None where there are none, or of other weights."""
-        file = self.folder / "evaluation" / self.split / "metrics.json"
-        if self.finished is None or not file.is_file() or not (self.folder / "report.html").is_file():
+        file = evaluation_folder(self.folder, self.split) / FIGURES
+        if self.finished is None or not file.is_file() or not (self.folder / REPORT).is_file():
             return None
         figures = json.loads(file.read_text("utf-8"))
         return figures if figures["weights"] == self.finished.files[BEST] else None
@@ -97,7 +109,7 @@ def begun(dataset: DatasetStore, name: str | None) -> Train:
 def predictions_of(image: str, dataset: DatasetStore) -> dict[str, dict[str, Any]]:
     """What each evaluated run said of an image, by its path."""
     found: dict[str, dict[str, Any]] = {}
-    for file in sorted((dataset.root / "runs").glob("*/*/evaluation/*/predictions.csv")):
+    for file in sorted((dataset.root / "runs").glob(f"*/*/evaluation/*/{PREDICTIONS}")):
         with file.open(encoding="utf-8", newline="") as lines:
             for row in csv.DictReader(lines):
                 if row["path"] == image:

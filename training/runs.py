@@ -2,17 +2,18 @@
 
 `run.json` says what is trained on what, at the start; `last.safetensors` and `metrics.csv` follow every epoch and
 `best.safetensors` every better one; `stage.json` comes last and only when the run has finished. A folder without it is
-an unfinished run, which `resume` continues. Names, keys and finding a run: `training.folders`.
+an unfinished run, which `resume` continues; `.lock` is held by the process that trains it. Names, keys and finding a
+run: `training.folders`.
 """
 
 import csv
 import io
 import json
-import shutil
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import asdict, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,7 +26,7 @@ from manifests.recipe import Train
 from manifests.shards import Index, read_index
 from manifests.store import DatasetStore, Stage, read_stage, versions, write_whole
 from training import checkpoints
-from training.batches import Batches
+from training.batches import Batches, fit
 from training.features import cached
 from training.folders import BEST, FACTS, LAST, METRICS, differences, key_settings, newest, run_folder
 from training.folders import describe as describe  # for who names, finds and reads runs, and has torch loaded anyway
@@ -33,6 +34,7 @@ from training.folders import find_run as find_run
 from training.folders import read_facts as read_facts
 from training.loop import Record, Stopped, Trainer
 from training.models import Classifier, build, normalise_name
+from training.writing import clear, held
 
 ETA_EPOCHS = 3  # epochs whose mean duration foretells the rest
 
@@ -48,8 +50,8 @@ class Listener(Protocol):
 
     def said(self, line: str) -> None: ...
 
-    def progress(self, done: int, total: int) -> None:
-        """Images that passed a frozen backbone; then, with another total, steps of the whole run."""
+    def progress(self, what: str, done: int, total: int) -> None:
+        """`frozen backbone`: images that have passed it; `training`: steps of the whole run."""
         ...
 
 
@@ -62,7 +64,7 @@ class Silent:
 
     def said(self, line: str) -> None: ...
 
-    def progress(self, done: int, total: int) -> None: ...
+    def progress(self, what: str, done: int, total: int) -> None: ...
 
 
 class Interrupted(UserError):  # noqa: N818 # what happened, and no error
@@ -88,7 +90,7 @@ def train(
 
     `stop` is asked between steps: once it says yes, `last` is saved and Interrupted raised. An unfinished run needs
     `resume` to go on or `restart` to begin again; with neither, UserError says what is kept. A non-finite loss is
-    UserError (exit 8), and the last good checkpoint stays.
+    UserError (exit 8), and the last good checkpoint stays. While another process trains it: UserError (exit 2).
     """
     listen = listen or Silent()
     shards = dataset.folder("transform", transform_key)
@@ -97,9 +99,10 @@ def train(
     if read_stage(folder) and not restart:
         listen.said(f"run {folder.parent.name} is fresh: trained on these rows with these settings")
         return folder
-    _admit(folder, settings, resume=resume, restart=restart, listen=listen)
     place = chosen_device(device)
     with ExitStack() as stack:
+        stack.enter_context(held(folder))
+        _admit(folder, settings, resume=resume, restart=restart, listen=listen)
         # The one place that touches torch's global generators: initialisation and dropout know no other. The caller
         # gets them back as they were; the order of the rows has a generator of its own.
         stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
@@ -113,8 +116,10 @@ def train(
         listen.started(info)
         if has_features:
             shards, outputs = _features(dataset, shards, index, model, settings, listen, stop), model.head_outputs
-        learned = stack.enter_context(Batches(shards, "train", settings.batch_size, place, seed=settings.seed))
-        val = stack.enter_context(Batches(shards, "val", settings.batch_size, place)) if index.rows("val") else None
+        both_fit = fit(shards, ["train", "val"], place)  # asked before train takes its part; where not, val streams
+        size, seed = settings.batch_size, settings.seed
+        learned = stack.enter_context(Batches(shards, "train", size, place, seed=seed))
+        val = stack.enter_context(Batches(shards, "val", size, place, resident=both_fit)) if index.rows("val") else None
         trainer = Trainer(settings, model, outputs, learned, val)
         _learn(folder, trainer, listen, stop)
         _finish(folder, trainer, index)
@@ -131,7 +136,7 @@ def _learn(folder: Path, trainer: Trainer, listen: Listener, stop: Callable[[], 
         checkpoints.save(folder / LAST, tensors, facts | trainer.facts() | history)
 
     try:
-        for record in trainer.epochs(stop, listen.progress):
+        for record in trainer.epochs(stop, partial(listen.progress, "training")):
             records.append(record)
             if record.best:  # without seconds, so that the same run gives the same bytes
                 best = {"epoch": record.epoch, trainer.monitored: getattr(record, trainer.monitored)}
@@ -174,7 +179,7 @@ def _finish(folder: Path, trainer: Trainer, index: Index) -> None:
     files = {name: file_digest(folder / name) for name in (FACTS, METRICS, LAST, BEST)}
     seconds = round(sum(row["seconds"] for row in checkpoints.read_said(folder / LAST)["history"]), 3)
     done = Stage(
-        "train", folder.name, key_settings(trainer.settings), {"transform": index.digest}, files[BEST], counts,
+        "train", folder.name, key_settings(trainer.settings, index.contract), {"transform": index.digest}, files[BEST], counts,
         seconds, versions(), files,
     )  # fmt: skip
     write_whole(folder / "stage.json", json.dumps(asdict(done), indent=1, ensure_ascii=False) + "\n")
@@ -197,7 +202,7 @@ def _features(
                 f"stopped when asked to, after {done} of {total} images had passed the frozen backbone; "
                 "features are kept only whole, so the same command begins with them again."
             )
-        listen.progress(done, total)
+        listen.progress("frozen backbone", done, total)
 
     listen.said("the backbone is frozen: each image passes it once, and the head learns from the features")
     folder, was_there = cached(dataset, shards, index, model, settings, progress=progress)
@@ -209,7 +214,7 @@ def _admit(folder: Path, settings: Train, *, resume: bool, restart: bool, listen
     """Whether this sitting may begin: UserError where something is kept and nobody said what to do with it."""
     name = folder.parent.name
     if restart:
-        shutil.rmtree(folder, ignore_errors=True)
+        clear(folder)
     elif (folder / LAST).is_file() and not resume:
         raise UserError(
             f"run {name}: not finished, {_kept(checkpoints.read_said(folder / LAST))} kept; "
@@ -252,9 +257,11 @@ def run_statistics(settings: Train, index: Index) -> Statistics:
 
 
 def chosen_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU."""
+    """`auto` is the first GPU where there is one, else the CPU. UserError for all but these two kinds."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.partition(":")[0] not in {"cpu", "cuda"}:
+        raise UserError(f"device = {name!r}: batches cannot be brought there; use auto, cpu or cuda.", Exit.USAGE)
     try:
         return torch.zeros(0, device=name).device
     except (RuntimeError, AssertionError) as error:

@@ -5,7 +5,6 @@ there yet is empty here, and the section that lacks it says so.
 """
 
 import json
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,11 +14,12 @@ import polars as pl
 
 from manifests.digests import file_digest
 from manifests.errors import Exit, UserError
-from manifests.pixels import PixelContract
 from manifests.recipe import SPLITS
 from manifests.shards import Index, read_index
 from manifests.store import Stage, read_stage
 from manifests.table import read_table
+from training.checks import refuse_mismatch
+from training.folders import FIGURES, METRICS, PREDICTIONS, evaluation_folder, read_facts
 
 EPOCHS: dict[str, type[pl.DataType]] = {
     "epoch": pl.Int64,
@@ -79,8 +79,9 @@ class Evidence:
         Raises UserError (exit 5) where predictions and shards do not list the same images in the same order.
         """
         text = ["path", "sha256", "class", "predicted"]  # a class may be named 7 or true
-        file = self.run / "evaluation" / str(self.split) / "predictions.csv"
-        table = pl.read_csv(file, schema_overrides=dict.fromkeys(text, pl.String), infer_schema_length=None)
+        file = evaluation_folder(self.run, str(self.split)) / PREDICTIONS
+        kinds = dict.fromkeys(text, pl.String)
+        table = pl.read_csv(file, schema_overrides=kinds, infer_schema_length=None, glob=False)
         here = self.rows.filter(pl.col("split") == self.split)
         if not table["sha256"].equals(here["sha256"]):
             raise UserError(f"{file}: other images than in {self.shards}; run evaluate again.", Exit.STALE)
@@ -89,9 +90,9 @@ class Evidence:
 
 def read_evidence(run: Path, shards: Path) -> Evidence:
     """Read what there is. Raises UserError where there is no run, or where it was trained on other shards."""
-    facts, index = read_run(run), read_index(shards)
+    facts, index = read_facts(run), read_index(shards)
     refuse_mismatch(run, shards, facts, index)
-    order = [split for split in reversed(SPLITS) if (run / "evaluation" / split / "metrics.json").is_file()]
+    order = [split for split in reversed(SPLITS) if (evaluation_folder(run, split) / FIGURES).is_file()]
     return Evidence(
         run=run,
         shards=shards,
@@ -99,15 +100,8 @@ def read_evidence(run: Path, shards: Path) -> Evidence:
         index=index,
         epochs=read_epochs(run),
         stage=read_stage(run),
-        evaluations={split: _read_json(run / "evaluation" / split / "metrics.json") for split in order},
+        evaluations={split: _read_json(evaluation_folder(run, split) / FIGURES) for split in order},
     )
-
-
-def read_run(run: Path) -> dict[str, Any]:
-    """`run.json`: what the trainer says of a run. Raises UserError where there is none."""
-    if not (run / "run.json").is_file():
-        raise UserError(f"{run}: no run here (run.json is missing); make one with: alacena train", Exit.STALE)
-    return _read_json(run / "run.json")
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -120,29 +114,6 @@ def _read_json(file: Path) -> dict[str, Any]:
 def read_epochs(run: Path) -> pl.DataFrame:
     """`metrics.csv`: the columns of EPOCHS, a row an epoch; no rows where nothing was trained yet."""
     try:
-        return pl.read_csv(run / "metrics.csv", schema_overrides=EPOCHS)
+        return pl.read_csv(run / METRICS, schema_overrides=EPOCHS, glob=False)
     except (FileNotFoundError, pl.exceptions.NoDataError):
         return pl.DataFrame(schema=EPOCHS)
-
-
-def refuse_mismatch(run: Path, shards: Path, facts: dict[str, Any], index: Index) -> None:
-    """Raise UserError (exit 5), both sides shown, where the run was not trained on these shards."""
-    refuse_other(run, shards, facts["classes"], PixelContract.model_validate(facts["contract"]), index)
-    if facts["data"] != index.digest:
-        sides = f"trained on rows {facts['data'][:16]}… and not on those of {shards}, {index.digest[:16]}…"
-        raise UserError(f"{run}: {sides}; train again, or transform as the run had it.", Exit.STALE)
-
-
-def refuse_other(here: Path, there: Path, classes: Sequence[str], contract: PixelContract, index: Index) -> None:
-    """Raise UserError (exit 5) where pixel contract or class order differ from the shard index."""
-    sides = ""
-    if differences := contract.differences(index.contract):
-        sides = f"other pixels than {there} ({'; '.join(differences)})"
-    elif tuple(classes) != index.classes:
-        sides = f"other classes than {there}: {_listed(classes)} here, {_listed(index.classes)} there"
-    if sides:
-        raise UserError(f"{here}: {sides}; train again, or curate and transform as the run had it.", Exit.STALE)
-
-
-def _listed(classes: Sequence[str]) -> str:
-    return f"{len(classes)} ({', '.join(classes[:12])}{', …' if len(classes) > 12 else ''})"

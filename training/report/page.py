@@ -11,6 +11,7 @@ from typing import Protocol, cast
 from markupsafe import Markup
 
 from manifests.store import write_whole
+from training.folders import REPORT
 from training.report import sections
 from training.report.evidence import Evidence, read_evidence
 from training.report.fragments import FOLDER, fragment
@@ -38,7 +39,7 @@ class Part:
 
 def write_report(run: Path, shards: Path) -> Path:
     """Write `RUN/report.html` and return its path. Raises UserError where run and shards do not belong together."""
-    file = run / "report.html"
+    file = run / REPORT
     write_whole(file, page(read_evidence(run, shards)))
     return file
 

@@ -18,10 +18,9 @@ if __name__ == "__main__" and importlib.util.find_spec("polars") is None:  # pyt
         sys.exit("alacena's packages are not installed here; run: make setup")
     os.execv(inside, [str(inside), *sys.argv])
 
-from rich.markup import escape
 
 from manifests.commands import STORE, Call, app, argument, command, option
-from manifests.console import duration, table
+from manifests.console import duration, plain, table
 from manifests.errors import Exit, UserError
 from manifests.recipe import RECIPES, Extract, Recipe, Settings, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore, dataset_names
@@ -53,7 +52,7 @@ def make(
     `heard` is given each step and its stage; `retry` opens again the files that could not be read the last time.
     """
     from etl.engine import default_workers
-    from etl.pipeline import bring
+    from etl.pipeline import NEVER, bring
     from etl.steps import Site
 
     dataset = DatasetStore(call.store / recipe.dataset)
@@ -62,7 +61,8 @@ def make(
         if heard:
             heard(step, stage)
         if not step.is_fresh:
-            call.face.say(f"{step.stage}: made in {duration(stage.seconds)} ({step.why})")
+            why = f" ({step.why})" if step.why != NEVER else ""
+            call.face.say(f"{step.stage}: made in {duration(stage.seconds)}{why}")
         elif step.stage == until:
             call.face.say(f"{step.stage}: fresh, nothing to do")
 
@@ -93,9 +93,10 @@ def extract(
     if sources:
         settings = checked(Extract, settings.asked() | {"source": sources}, "the command line", Exit.USAGE)
     settings = settings.absolute()
-    name = call.name or settings.name
-    is_known = name in dataset_names(call.store)
-    before = read_asked(DatasetStore(call.store / name)) if is_known else Recipe(dataset=name)
+    there = {name: read_asked(DatasetStore(call.store / name)) for name in dataset_names(call.store)}
+    same = [name for name, known in there.items() if known.extract.source == settings.source]
+    name = call.name or (same[0] if len(same) == 1 else settings.name)
+    before = there.get(name) or Recipe(dataset=name)
     recipe = before.model_copy(update={"extract": settings})
     done = make(call, recipe, "extract", workers, retry=True)
     keep(call, recipe)
@@ -105,7 +106,10 @@ def extract(
 
 @command("alacena curate --max-per-class 400", stage="curate")
 def curate(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
-    """Decide which images stay, as which class, in which split; every file keeps its row and its reason."""
+    """Decide which images stay, as which class, in which split; every file keeps its row and its reason.
+
+    Settings that are not named are those of --recipe, or the defaults: an earlier curate leaves nothing behind.
+    """
     from etl import display
 
     recipe = asked(call).model_copy(update={"curate": settings.absolute()})
@@ -216,7 +220,7 @@ def measure(call: Call, folder: Path, split: str | None, device: str) -> dict[st
     found = evaluate(folder, shards, split, device=chosen_device(device), progress=call.face.tell)
     report = write_report(folder, shards)
     files = {"Predictions": found.folder / "predictions.csv", "Report": report}
-    call.face.show(*display.evaluated(found), "", *(escape(f"{name}: {file}") for name, file in files.items()))
+    call.face.show(*display.evaluated(found), "", *(plain(f"{name}: {file}") for name, file in files.items()))
     return found.as_json() | {"folder": str(found.folder), "report": str(report)}
 
 
@@ -250,7 +254,7 @@ def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> lis
         call.face.say(f"run {row['run']}: {row['state']}" + (", nothing to do" if row["state"] == "fresh" else ""))
     if not all(step.is_fresh for step in steps) or any(row["state"] != "fresh" for row in rows):
         for one in wanted.runs:  # before any work
-            check(one)
+            check(one, f"runs.{one.run}: ")
         runs = made_runs(call, wanted, workers)
         for one in runs:
             if not one.is_fresh:
@@ -276,6 +280,12 @@ def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> 
     if source:
         update["extract"] = checked(Extract, stated.extract.asked() | {"source": source}, "--source", Exit.USAGE)
     wanted = stated.model_copy(update=update).absolute()
+    if not wanted.extract.source:
+        raise UserError(f"{file}: extract.source is missing; state it, or give --source DIR.", Exit.RECIPE)
+    if any(run.run is None for run in wanted.runs):
+        from training.results import named
+
+        wanted = wanted.model_copy(update={"runs": tuple(named(run) for run in wanted.runs)})
     check(wanted, f"{file}: ")
     return wanted
 
@@ -320,7 +330,7 @@ def demo(
     rows = [(each.planted, each.found, "yes" if each.agrees else "NO") for each in found]
     call.face.show("", table(("planted", "found", "agrees"), rows))
     report = Path(runs[0]["folder"]) / "report.html"
-    call.face.show(f"\nAccuracy on {runs[0]['split']}: {runs[0]['accuracy']:.4f}", escape(f"Report: {report}"))
+    call.face.show(f"\nAccuracy on {runs[0]['split']}: {runs[0]['accuracy']:.4f}", plain(f"Report: {report}"))
     call.face.result({"findings": [each._asdict() for each in found], "runs": runs, "report": str(report)})
     if not all(each.agrees for each in found):
         raise UserError("what was planted is not what was found; see the lines that say NO.")
@@ -343,7 +353,7 @@ def state(call: Call, wanted: Recipe) -> tuple[list[Any], list[dict[str, Any]]]:
     rows: list[dict[str, Any]] = []
     for one in wanted.runs:
         key = shards.get(run_transform(wanted.transform, one).model_dump_json())
-        rows.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "stale: its shards are"})
+        rows.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "waits for its shards"})
     return steps, rows
 
 
@@ -352,7 +362,7 @@ def show_status(call: Call, wanted: Recipe) -> None:
     from training.display import runs_table
 
     steps, runs = state(call, wanted)
-    call.face.show(f"[bold]{escape(wanted.dataset)}[/bold] in {escape(str(call.store))}", statuses(steps))
+    call.face.show(f"[bold]{plain(wanted.dataset)}[/bold] in {plain(str(call.store))}", statuses(steps))
     if runs:
         call.face.show("", runs_table(runs))
     stages = [{"stage": s.stage, "fresh": s.is_fresh, "why": s.why, "key": s.key, "seconds": s.seconds} for s in steps]
@@ -372,7 +382,7 @@ def why(
     told = story(image, call.dataset, stages)
     told["predictions"] = predictions_of(told["image"]["path"], call.dataset)
     first, *rest = lines(told)
-    call.face.show(f"[bold]{escape(first)}[/bold]", *(escape(line) for line in rest))
+    call.face.show(f"[bold]{plain(first)}[/bold]", *(plain(line) for line in rest))
     call.face.result(told)
 
 
@@ -402,14 +412,14 @@ def prune(
     from etl.prune import remove, unused
 
     found = unused(asked(call), call.dataset)
-    call.face.show(
-        table(("folder", "MB", "why"), [(str(each.path), f"{each.bytes / 1e6:,.1f}", each.why) for each in found])
-    )
+    if found:
+        rows = [(str(each.path), f"{each.bytes / 1e6:,.1f}", each.why) for each in found]
+        call.face.show(table(("folder", "MB", "why"), rows))
     total = sum(each.bytes for each in found) / 1e6
     if yes:
         remove(found)
     verb = "freed" if yes else "could be freed; do it with --yes"
-    call.face.show(f"{total:,.1f} MB {verb}")
+    call.face.show(f"{total:,.1f} MB {verb}" if found else "nothing to free")
     call.face.result(
         {"bytes": sum(each.bytes for each in found), "removed": yes, "folders": [str(each.path) for each in found]}
     )

@@ -315,13 +315,14 @@ def funnel(table: pl.DataFrame, classes: list[str]) -> dict[str, Any]:
         {"class": name, "found": found[name], **{split: placed.get((name, split), 0) for split in SPLITS}}
         for name in classes
     ]
+    what = pl.col("rejected").str.strip_prefix("label conflict: ")
     conflicts = table.filter(pl.col("rejected").str.starts_with("label conflict")).sort("cluster", "path")
     return {
         "found": table.height,
         "kept": kept(table).height,
         "rejected": dict(rejected.iter_rows()),
         "per_class": per_class,
-        "conflicts": [
-            f"{path} ({name}): {why}" for path, name, why in conflicts.select("path", "class", "rejected").iter_rows()
-        ],
+        "conflicts": list(conflicts.select(pl.format("{} ({}): {}", "path", "class", what)).to_series()),
+        "elsewhere": table.height
+        - sum(found.get(name, 0) for name in classes),  # without a class, or of one not asked for
     }

@@ -3,11 +3,10 @@
 from collections.abc import Iterable
 from typing import Any
 
-from rich.markup import escape
 from rich.table import Table
 
 from etl.steps import Step
-from manifests.console import duration, table
+from manifests.console import duration, plain, table
 from manifests.recipe import SPLITS
 from manifests.store import Stage
 
@@ -16,8 +15,8 @@ SHOWN = 12  # conflicts or entries named on screen; all of them are in the table
 
 def extracted(stage: Stage) -> Iterable[str | Table]:
     counts = stage.counts
-    yield from (f"Layout {line}" for line in map(escape, counts["layouts"]))
-    yield from (f"Note: {escape(note)}" for note in counts["notes"])
+    yield from (f"Layout {line}" for line in map(plain, counts["layouts"]))
+    yield from (f"Note: {plain(note)}" for note in counts["notes"])
     rows: list[tuple[str, int]] = [("files found", counts["found"]), ("usable images", counts["usable"])]
     rows += [(f"  {problem}", count) for problem, count in counts["problems"].items()]
     rows += [("classes", counts["classes"]), ("hidden and system files, apart", counts["system_files"])]
@@ -32,6 +31,8 @@ def curated(stage: Stage) -> Iterable[str | Table]:
     yield table(("", "images"), [*rows, ("kept", counts["kept"])])
     per_class = counts["per_class"]
     body = [(row["class"], row["found"], sum(row[s] for s in SPLITS), *(row[s] for s in SPLITS)) for row in per_class]
+    if counts["elsewhere"]:
+        body.append(("(no class, or not asked for)", counts["elsewhere"], 0, 0, 0, 0))
     sums = [f"{sum(row[column] for row in body):,}" for column in range(1, 6)]
     yield ""
     yield table(("class", "found", "kept", *SPLITS), body, foot=("all", *sums))
@@ -42,7 +43,7 @@ def curated(stage: Stage) -> Iterable[str | Table]:
 def _listed(title: str, lines: list[str]) -> Iterable[str]:
     if lines:
         yield f"\n[bold]{title}[/bold]"
-        yield from (f"  {escape(line)}" for line in lines[:SHOWN])
+        yield from (f"  {plain(line)}" for line in lines[:SHOWN])
         if len(lines) > SHOWN:
             yield f"  … and {len(lines) - SHOWN} more"
 
@@ -88,7 +89,7 @@ def statuses(steps: Iterable[Step]) -> Table:
         )
         for step in steps
     ]
-    return table(("stage", "", "why, or which", "cost"), rows)
+    return table(("stage", "state", "why, or which", "cost"), rows)
 
 
 def _cost(step: Step) -> str:

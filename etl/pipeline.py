@@ -11,11 +11,12 @@ from typing import Any
 
 from etl import keys
 from etl.steps import Site, Step
-from manifests.errors import Exit, UserError
+from manifests.errors import Exit, UserError, known
 from manifests.recipe import Extract, Recipe, Settings, checked
 from manifests.store import DatasetStore, Stage, stage_key
 
 Listed = list[keys.Listed] | None
+NEVER = "not made yet"
 INPUTS = {  # what a changed input is called in a sentence
     "files": "files were added, removed or changed",
     "lists": "a label list changed",
@@ -62,11 +63,15 @@ def plan(
 def check(asked: Recipe, place: str = "") -> None:
     """Raise UserError for what the stages know and the recipe's schema cannot: before any work. `place` leads it."""
     from etl.augmentations import policy
+    from etl.sources.layouts import layout_names
 
     policies = [("augment.policy", asked.augment.policy)]
     policies += [
         (f"augment.classes.{name}.policy", own.policy) for name, own in asked.augment.classes.items() if own.policy
     ]
+    if asked.extract.layout is not None and asked.extract.layout not in layout_names():
+        words = known(asked.extract.layout, layout_names())
+        raise UserError(f"{place}extract.layout = {asked.extract.layout!r}: unknown. {words}", Exit.RECIPE)
     for key, stated in policies:
         policy(stated, place + key)
 
@@ -77,7 +82,7 @@ def _extract_step(settings: Extract, dataset: DatasetStore, *, retry: bool) -> S
     except UserError as gone:  # the source may be away while its table is here: what is known can still be curated
         reason = str(gone)
         known = [stage for stage in dataset.published("extract") if stage.settings == settings.asked()]
-        if not known:
+        if not known or retry:
             raise
         why = f"known from before; now its source cannot be read: {reason}"
         return Step("extract", settings, known[0].key, known[0].inputs, known[0], why)
@@ -114,9 +119,11 @@ def _why(name: str, settings: Settings, inputs: dict[str, str], dataset: Dataset
     """What changed since the stage was last made, in words."""
     made = dataset.published(name)
     if not made:
-        return "not made yet"
+        return NEVER
     now, then = settings.asked(), made[0].settings
-    changed = [f"{key}: {_short(then.get(key))} → {_short(now[key])}" for key in now if now[key] != then.get(key)]
+    different = [key for key in now if now[key] != then.get(key)]
+    changed = [f"{key}: {_short(then.get(key))} → {_short(now[key])}" for key in different if key != "source"]
+    changed += ["another source"] if "source" in different else []
     changed += [INPUTS[key] for key in inputs if inputs[key] != made[0].inputs.get(key)]
     return "; ".join(changed)
 

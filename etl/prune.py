@@ -7,6 +7,7 @@ from typing import NamedTuple
 from etl.keys import listings
 from etl.pipeline import plan
 from etl.sources.containers import Tar
+from manifests.errors import Exit, UserError
 from manifests.recipe import Recipe
 from manifests.store import DatasetStore, discard, is_alive
 
@@ -25,7 +26,10 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
     steps = list(plan(asked, dataset))
     needed = {(step.stage, step.key) for step in steps if step.found}
     for facts in dataset.root.glob("runs/*/*/run.json"):
-        needed.add(("transform", json.loads(facts.read_text("utf-8"))["transform"]))
+        try:
+            needed.add(("transform", json.loads(facts.read_text("utf-8"))["transform"]))
+        except (ValueError, KeyError):
+            raise UserError(f"{facts}: damaged; remove {facts.parent} and train again.", Exit.STALE) from None
     found: list[Unused] = []
     data = {stage.digest for stage in dataset.published("transform") if ("transform", stage.key) in needed}
     for stage in ("extract", "curate", "augment", "transform", "features"):

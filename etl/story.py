@@ -28,28 +28,29 @@ def story(image: str, dataset: DatasetStore, stages: dict[str, Stage]) -> dict[s
 
 
 def _row(image: str, table: pl.DataFrame, name: str) -> dict[str, Any]:
-    """The one row that the path, its end, or the beginning of the sha256 names."""
-    found = table.filter(pl.col("path") == image)
-    if found.is_empty() and len(image) >= LEAST_DIGITS:
-        found = table.filter(
-            pl.col("sha256").str.starts_with(image.lower()) | pl.col("path").str.ends_with("/" + image)
-        )
+    """The one row that the path, its end, a place on disk that ends so, or the beginning of the sha256 names."""
+    path = image.removeprefix("./")
+    found = table.filter(pl.col("path") == path)
+    if found.is_empty():
+        ends = pl.col("path").str.ends_with("/" + path) | pl.lit("/" + path).str.ends_with("/" + pl.col("path"))
+        begins = pl.col("sha256").str.starts_with(path.lower()) if len(path) >= LEAST_DIGITS else pl.lit(value=False)
+        found = table.filter(ends | begins)
     if found.height == 1:
         return found.row(0, named=True)
     if found.height > 1:
-        listed = ", ".join(found["path"].head(5))
+        listed = ", ".join(found["path"].head(5)) + (", …" if found.height > 5 else "")
         raise UserError(
-            f"why {image}: {found.height} images of {name} are meant: {listed}; say the whole path.", Exit.USAGE
+            f"{image}: {found.height} images of {name} are meant: {listed}; say the whole path.", Exit.USAGE
         )
     near = known(image, table["path"].to_list()[:2000]).rpartition("Did you mean")
-    hint = f" Did you mean{near[2]}" if near[1] else ""
-    raise UserError(f"why {image}: no image of {name} has this path or sha256.{hint}", Exit.USAGE)
+    hint = f" Did you mean{near[2]}" if near[1] else " A hidden or system file has no row."
+    raise UserError(f"{image}: no image of {name} has this path or sha256.{hint}", Exit.USAGE)
 
 
 def lines(told: dict[str, Any]) -> list[str]:
     """The story in sentences."""
     image = told["image"]
-    said = [f"{image['path']}", f"  sha256 {image['sha256']}"]
+    said = [image["path"], f"  sha256 {image['sha256'] or 'unknown: it could not be read'}"]
     if image["width"]:
         turned = f", EXIF orientation {image['orientation']}" if image["orientation"] != 1 else ""
         size = (

@@ -120,7 +120,7 @@ def reported(face: Face, name: str) -> Generator[None]:
         face.fail(f"alacena {name}: {error}")
         raise typer.Exit(error.code) from None
     except KeyboardInterrupt:
-        face.fail(f"alacena {name}: interrupted; what was finished is kept, run the same again to go on.")
+        face.fail(f"alacena {name}: interrupted; what is published is kept, the stage under way begins again.")
         raise typer.Exit(Exit.INTERRUPTED) from None
     except ShownSettings:
         pass

@@ -18,6 +18,13 @@ LINE_SECONDS = 30.0  # between two lines of progress where there is no terminal
 NARROW = 100  # columns of a table that goes to no terminal
 
 
+class Pipe(Console):
+    """A console whose reader may go away, which is no failure: rich would end the process with exit code 1."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
 @dataclass
 class Face:
     """How one command speaks: quiet keeps stderr to errors, json makes stdout one JSON document."""
@@ -30,22 +37,30 @@ class Face:
 
     def __post_init__(self) -> None:
         width = None if sys.stdout.isatty() else NARROW
-        self.out = Console(highlight=False, width=width, soft_wrap=False)
-        self.err = Console(stderr=True, highlight=False, soft_wrap=True)
+        self.out = Pipe(highlight=False, width=width, soft_wrap=False)
+        self.err = Pipe(stderr=True, highlight=False, soft_wrap=True)
 
     def say(self, line: str) -> None:
         """A remark on stderr; markup in it is not read."""
         if not self.quiet:
-            self.err.print(escape(line))
+            self._clear()
+            self.err.print(plain(line))
 
     def show(self, *parts: Any) -> None:
         """A result on stdout, unless JSON is asked for."""
         if not self.json:
+            self._clear()
             for part in parts:
                 self.out.print(part, soft_wrap=isinstance(part, str))
 
+    def _clear(self) -> None:
+        """Take the bars off the screen, so that a line has it to itself; the next `tell` draws them again."""
+        if self.bars is not None:
+            self.bars.stop()
+
     def fail(self, line: str) -> None:
         """What went wrong, in one red line on stderr, quiet or not."""
+        self._clear()
         self.err.print(line, style="bold red", markup=False)
 
     def result(self, value: Any) -> None:
@@ -70,13 +85,21 @@ class Face:
         began = self.started.setdefault(what, now) if done else self.started.update({what: now}) or now
         rate = f"{done / (now - began):,.0f}/s" if now > began and done else ""
         if self.bars is not None:
+            self.bars.start()
             tasks = {task.description: task.id for task in self.bars.tasks}
             number = tasks[what] if what in tasks else self.bars.add_task(what, total=total, rate="")
             self.bars.update(number, completed=done, total=total, rate=rate)
+            if done == total:
+                self.bars.remove_task(number)
         elif not self.quiet and done and now - self.told.get(what, began) >= LINE_SECONDS:
             self.told[what] = now
             left = (total - done) * (now - began) / done
             self.err.print(f"{what}: {done:,} of {total:,}, {rate}, about {duration(left)} left")
+
+
+def plain(text: str) -> str:
+    """Text that comes from outside, as it may be printed: no markup is read, control characters are shown as codes."""
+    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
 def table(
@@ -109,7 +132,7 @@ def cell(value: Any) -> str:
     if value is None:
         return "–"
     if isinstance(value, bool | str):
-        return escape(str(value))
+        return plain(str(value))
     return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
 
 

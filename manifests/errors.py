@@ -42,9 +42,13 @@ class UserError(Exception):
         self.code = code
 
 
+SHOWN = 40  # words listed whole; of more, those that are near
+
+
 def known(word: str, words: Iterable[str]) -> str:
     """`Known: a, b, c. Did you mean 'b'?`: the end of a message about a word that nobody knows."""
     words = list(words)
-    close = difflib.get_close_matches(word, words, n=1)
-    listed = ", ".join(words[:40]) + (f" and {len(words) - 40} more" if len(words) > 40 else "")
+    close = difflib.get_close_matches(word, words, n=5)
+    shown = words if len(words) <= SHOWN else close or words[:5]
+    listed = ", ".join(shown) + (f" and {len(words) - len(shown)} more" if len(words) > len(shown) else "")
     return f"Known: {listed}." + (f" Did you mean {close[0]!r}?" if close else "")

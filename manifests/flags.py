@@ -13,7 +13,7 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from manifests.errors import Exit
-from manifests.recipe import Settings, checked
+from manifests.recipe import COMMAND_LINE, Settings, checked
 
 S = TypeVar("S", bound=Settings)
 
@@ -34,7 +34,8 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
     kind, metavar, choices = _kind(field.annotation)
     flag = "--" + name.replace("_", "-")
     declarations = [f"{flag}/--no-{flag[2:]}"] if kind is bool else [flag]
-    text = f"{field.description} {_default(field.default, choices)}".strip()
+    default = _default(field.default, choices, "x" if name == "size" else ",")
+    text = f"{field.description} {default}".strip()
     option = typer.Option(*declarations, help=text, metavar=metavar, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -56,10 +57,10 @@ def _kind(annotation: Any) -> tuple[type, str | None, tuple[str, ...]]:
     return str, "TEXT", ()
 
 
-def _default(value: Any, choices: tuple[str, ...]) -> str:
+def _default(value: Any, choices: tuple[str, ...], between: str) -> str:
     if value is None or value == () or value == {} or isinstance(value, bool):
         return ""
-    text = "x".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    text = between.join(map(str, value)) if isinstance(value, tuple) else str(value)
     return f"[default: {text}]"
 
 
@@ -69,7 +70,7 @@ def resolve(kind: type[S], flags: dict[str, Any], section: dict[str, Any], place
     checked(kind, section, place)
     aliases = {field.alias: name for name, field in kind.model_fields.items() if field.alias}
     stated = {aliases.get(name, name): value for name, value in section.items()}
-    settings = checked(kind, stated | given, "the command line", Exit.USAGE)
+    settings = checked(kind, stated | given, COMMAND_LINE, Exit.USAGE)
     origins = {
         name: f"--{name.replace('_', '-')}" if name in given else place if name in stated else "default"
         for name in kind.model_fields

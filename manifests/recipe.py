@@ -24,6 +24,7 @@ from manifests.errors import Exit, UserError, known
 from manifests.pixels import Channels, Dtype, Interpolation, Normalise, Resize
 
 T = TypeVar("T", bound="Settings")
+COMMAND_LINE = "the command line"  # the place of settings that are options
 SPLITS = ("train", "val", "test")
 NAME = r"^[\w+-][\w.+-]*$"  # of a data set or a run: one folder's name, never a way out of the store
 RECIPES = Path(__file__).with_name("recipes")  # those that come along
@@ -322,6 +323,14 @@ class Train(Settings):
     def absolute(self) -> Self:
         return self if self.weights == "none" else self.model_copy(update={"weights": _absolute(self.weights)})
 
+    @field_validator("model")
+    @classmethod
+    def _of_a_library(cls, value: str) -> str:
+        library, _, name = value.partition("/")
+        if value != "simple" and not (library in {"torchvision", "timm"} and name):
+            raise ValueError(f"unknown. {known(value, ('simple', 'torchvision/NAME', 'timm/NAME'))}")
+        return value
+
     @model_validator(mode="after")
     def _freezing_needs_weights(self) -> "Train":
         if self.freeze == "backbone" and self.weights == "none":
@@ -344,14 +353,28 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _runs_are_distinct(self) -> "Recipe":
-        names = [run.run for run in self.runs]
-        if None in names or len(set(names)) < len(names):
-            raise ValueError("every run needs a name of its own")
-        for run in self.runs:
+        names = [run.run for run in self.runs if run.run]
+        if twice := sorted({name for name in names if names.count(name) > 1}):
+            raise ValueError(f"runs: {twice[0]!r} stands twice; every run needs a name of its own")
+        for number, run in enumerate(self.runs):
+            place = f"runs.{run.run or number}"
             try:
-                run_transform(self.transform, run)
+                pixels = run_transform(self.transform, run)
             except ValidationError as error:
-                raise ValueError(f"runs.{run.run}.transform: {explain(Transform, error)}") from None
+                raise ValueError(f"{place}.transform: {explain(Transform, error)}") from None
+            if pixels.dtype != "uint8" and run.normalise not in {None, pixels.normalise}:
+                raise ValueError(
+                    f"{place}.normalise = {run.normalise!r}: the shards are {pixels.dtype}, stored normalised by "
+                    f"{pixels.normalise}; leave it out, or transform to uint8"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _augmented_classes_are_kept(self) -> "Recipe":
+        asked = [self.curate.rename.get(name, name) for name in self.curate.classes]
+        for name in self.augment.classes if asked else ():
+            if name not in asked:
+                raise ValueError(f"augment.classes: no class {name!r} is asked for. {known(name, asked)}")
         return self
 
     def absolute(self) -> Self:
@@ -397,7 +420,12 @@ def checked(kind: type[T], values: dict[str, Any], place: str, code: Exit = Exit
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise UserError(f"{place}: {explain(kind, error)}", code) from None
+        said = explain(kind, error)
+        if place == COMMAND_LINE:  # there, a key is an option
+            raise UserError(
+                re.sub(r"^(\w+)(\.\d+)*", lambda key: "--" + key[1].replace("_", "-"), said), code
+            ) from None
+        raise UserError(f"{place}: {said}", code) from None
 
 
 def explain(kind: type[Settings], error: ValidationError) -> str:

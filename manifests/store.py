@@ -130,8 +130,8 @@ class DatasetStore:
 
         try:
             yield temporary, finish
-        except OSError as error:
-            if error.errno in FULL:  # ENOSPC, EDQUOT
+        except Exception as error:  # polars wraps what the disk said
+            if getattr(error, "errno", None) in FULL or "No space left" in str(error):  # ENOSPC, EDQUOT
                 raise UserError(
                     f"{parent}: the disk is full; nothing was changed. Free some space (prune) and run again."
                 ) from error
@@ -153,7 +153,8 @@ class DatasetStore:
 
     def ask(self, recipe: dict[str, Any]) -> None:
         """Remember what is asked of the stages from now on."""
-        write_whole(self.root / "settings.json", json.dumps(recipe, indent=1, ensure_ascii=False) + "\n")
+        if recipe != self.asked():  # a store that cannot be written can still be read
+            write_whole(self.root / "settings.json", json.dumps(recipe, indent=1, ensure_ascii=False) + "\n")
 
 
 def open_dataset(store: Path, name: str | None) -> DatasetStore:

@@ -3,10 +3,9 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.markup import escape
 from rich.table import Table
 
-from manifests.console import Face, duration, table
+from manifests.console import Face, duration, plain, table
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -28,9 +27,9 @@ class Teller:
         height, width = info["contract"]["height"], info["contract"]["width"]
         rows = f"{info['rows']['train']:,} train and {info['rows'].get('val', 0):,} val rows of {height}×{width}"
         self.face.show(
-            f"[bold]{escape(info['run'])}[/bold]: {escape(str(info['settings']['model']))} on "
-            f"{len(info['classes'])} classes, {rows}, on {escape(info['device'])}",
-            f"normalised by {info['normalise']}; weights {escape(str(info['weights']))}; "
+            f"[bold]{plain(info['run'])}[/bold]: {plain(str(info['settings']['model']))} on "
+            f"{len(info['classes'])} classes, {rows}, on {plain(info['device'])}",
+            f"normalised by {info['normalise']}; weights {plain(str(info['weights']))}; "
             f"{info['trainable']:,} of {info['parameters']:,} parameters learn",
             "epoch  train loss  accuracy    val loss  accuracy   learning rate   images/s      left",
         )
@@ -54,11 +53,11 @@ def evaluated(evaluation: "Evaluation") -> Iterable[str | Table]:
     figures = evaluation.scores
     low, high = figures.interval
     yield (
-        f"[bold]{escape(evaluation.run)}[/bold] on {evaluation.split}: accuracy [bold]{figures.accuracy:.4f}[/bold] "
+        f"[bold]{plain(evaluation.run)}[/bold] on {evaluation.split}: accuracy [bold]{figures.accuracy:.4f}[/bold] "
         f"(95 % interval {low:.3f} to {high:.3f}, n = {figures.images:,}), "
         f"loss {figures.loss:.4f}, top-5 {figures.top5:.4f}"
     )
-    yield from (f"Note: {escape(note)}" for note in evaluation.notes)
+    yield from (f"Note: {plain(note)}" for note in evaluation.notes)
     worst = sorted(figures.classes, key=lambda score: score.f1)[:WORST]
     shown = figures.classes if len(figures.classes) <= WORST else worst
     rows = [(score.name, score.precision, score.recall, score.f1, score.support) for score in shown]

@@ -35,6 +35,8 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of
     from training.batches import Batch
     from training.models import Classifier
 
+FROM_FEATURES = "The frozen backbone's features of these images were kept: the time is that of the head alone."
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -85,9 +87,10 @@ def evaluate(
     model = load_classifier(file, device)
     refuse_other(file, shards, model.classes, model.contract, index)
 
-    rows, started = index.rows(split), time.monotonic()
     asked = Train.model_validate(facts["settings"]) if facts.get("feature_cache") else None
     part, batches = _inputs(shards, index, split, model, asked, batch_size)
+    notes += (FROM_FEATURES,) if part is not model else ()
+    rows, started = index.rows(split), time.monotonic()
     logits, labels = logits_in_order(part, batches, rows, progress)
     seconds = time.monotonic() - started
     evaluation = Evaluation(
@@ -119,7 +122,7 @@ def _inputs(
 
     device = model.normalise.scale.device
     if settings is not None and split in SPLITS:
-        kept = find(DatasetStore(shards.parents[1]), index, model, settings)
+        kept = find(DatasetStore(shards.absolute().parents[1]), index, model, settings)
         if kept is not None:
             return model.head, in_order(kept, split, batch_size, device)
     return model, in_order(shards, split, batch_size, device)

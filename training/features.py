@@ -38,9 +38,9 @@ def cached(
     model, pool, normalisation, pixel contract, rows, and the kind of device. `progress` hears images done and images
     in all, and may raise: then nothing is kept.
     """
-    if found := find(dataset, index, model, settings):
-        return found, True
     begun = _stage(index, model, settings)
+    if dataset.find("features", begun.key) is not None:
+        return dataset.folder("features", begun.key), True
     with dataset.publish(begun) as (folder, finish):
         kept = _write(folder, shards, index, model.eval(), progress)
         finish(kept.digest, {split: kept.rows(split) for split in kept.splits})

@@ -64,21 +64,21 @@ class Run:
     def is_fresh(self) -> bool:
         return self.finished is not None and self.evaluation is not None
 
+    @property
+    def state(self) -> str:
+        if self.finished:
+            return "fresh" if self.is_fresh else "not evaluated"
+        if self.has_begun:
+            return "unfinished"
+        others = any(self.folder.parent.glob("*/stage.json"))
+        return "stale: its settings or shards changed" if others else "not trained"
+
     def summary(self) -> dict[str, Any]:
         """A row for a table: what is known without training or evaluating."""
         figures, reported = self.evaluation, self.settings.reported
-        state = (
-            "fresh"
-            if self.is_fresh
-            else "not evaluated"
-            if self.finished
-            else "unfinished"
-            if self.has_begun
-            else "not trained"
-        )
         return {
             "run": self.name,
-            "state": state,
+            "state": self.state,
             "epochs": self.finished.counts["epochs"] if self.finished else None,
             "split": self.split,
             "accuracy": figures["accuracy"] if figures else None,

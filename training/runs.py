@@ -179,8 +179,8 @@ def _finish(folder: Path, trainer: Trainer, index: Index) -> None:
     files = {name: file_digest(folder / name) for name in (FACTS, METRICS, LAST, BEST)}
     seconds = round(sum(row["seconds"] for row in checkpoints.read_said(folder / LAST)["history"]), 3)
     done = Stage(
-        "train", folder.name, key_settings(trainer.settings, index.contract), {"transform": index.digest}, files[BEST], counts,
-        seconds, versions(), files,
+        "train", folder.name, key_settings(trainer.settings, index.contract), {"transform": index.digest}, files[BEST],
+        counts, seconds, versions(), files,
     )  # fmt: skip
     write_whole(folder / "stage.json", json.dumps(asdict(done), indent=1, ensure_ascii=False) + "\n")
 

@@ -147,7 +147,8 @@ def _nothing_fits(listing: Listing, options: Options) -> UserError:
     needs = "; ".join(f"{layout.NAME}: {layout.NEEDS}" for layout in _candidates(options))
     return UserError(
         f"{listing.container}: no layout fits; {_seen(listing)}. Expected one of: {needs}. "
-        "A list elsewhere is given with --labels FILE, a layout is forced with --layout NAME."
+        "A list elsewhere is given with --labels FILE; one class for all of a folder with CLASS=DIR in place of DIR; "
+        "a layout is forced with --layout NAME."
     )
 
 

@@ -1,10 +1,13 @@
 """Tiny shard sets, written with the same functions as real ones."""
 
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import pytest
 
 from manifests.pixels import Channels, Dtype, Normalise, PixelContract, normalisation
 from manifests.shards import Index, Shard, create, describe, open_rows, write_index
@@ -92,3 +95,15 @@ def everything(folder: Path, split: str) -> tuple[npt.NDArray[Any], npt.NDArray[
     files = sorted(folder.glob(f"{split}-*.safetensors"))
     opened = [open_rows(file) for file in files]
     return np.concatenate([part.images for part in opened]), np.concatenate([part.labels for part in opened])
+
+
+@contextmanager
+def full_disk(most: int) -> Generator[None]:
+    """No file can grow over so many bytes: the operating system refuses as it does on a full disk."""
+    resource = pytest.importorskip("resource")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from manifests.errors import Exit, UserError
 from tests.training.makers import everything, shard_set
-from training.batches import RING, Batches, in_order, permutation
+from training.batches import RESIDENT_SHARE, RING, Batches, fit, in_order, permutation
 
 
 def bits(images: torch.Tensor) -> np.ndarray[Any, Any]:
@@ -113,6 +113,24 @@ class TestMemory:
                 time.sleep(0.01)  # the thread fills every other buffer meanwhile
                 assert np.array_equal(before[0], bits(images))
                 assert torch.equal(before[1], labels)
+
+
+class TestFit:
+    """Splits may lie on the device where all of them together take no more than the share of what is free."""
+
+    def test_two_may_not_where_one_may(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        index, cuda = shard_set(tmp_path), torch.device("cuda")
+        size = sum(shard.bytes for shards in index.splits.values() for shard in shards)
+        for free, both in ((size / RESIDENT_SHARE, True), (size / RESIDENT_SHARE - 1, False)):
+            monkeypatch.setattr(torch.cuda, "mem_get_info", {cuda: (free, 0)}.__getitem__)
+            assert fit(tmp_path, ["train"], cuda)
+            assert fit(tmp_path, ["val"], cuda)
+            assert fit(tmp_path, ["train", "val"], cuda) == both
+
+    def test_on_the_cpu_nothing_is_copied_that_lies_in_memory_already(self, tmp_path: Path) -> None:
+        shard_set(tmp_path)
+        with Batches(tmp_path, "train", 4, "cpu") as batches:
+            assert not batches.is_resident
 
 
 def threads() -> int:

@@ -8,7 +8,7 @@ import torch
 
 from manifests.errors import Exit, UserError
 from manifests.recipe import Train
-from tests.training.makers import CLASSES, contract
+from tests.training.makers import CLASSES, contract, full_disk
 from training.checkpoints import KEY, load_classifier, model_facts, model_tensors, read, save
 from training.models import Classifier, build
 
@@ -68,6 +68,15 @@ class TestCheckpoint:
             save(tmp_path / name, model_tensors(found), model_facts(found, settings))
         assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
         assert sorted(file.name for file in tmp_path.iterdir()) == ["a", "b"]
+
+    def test_on_a_full_disk_the_one_before_is_kept_and_the_remedy_named(self, tmp_path: Path) -> None:
+        file = tmp_path / "last.safetensors"
+        save(file, {"a": torch.zeros(9)}, {})
+        before = file.read_bytes()
+        with full_disk(65536), pytest.raises(UserError, match=r"last\.safetensors: cannot be written .* --resume"):
+            save(file, {"a": torch.zeros(1 << 16)}, {})
+        assert file.read_bytes() == before
+        assert [each.name for each in tmp_path.iterdir()] == ["last.safetensors"]
 
     def test_loading_leaves_the_random_generator_alone(self, tmp_path: Path) -> None:
         file, _ = written(tmp_path)

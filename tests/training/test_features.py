@@ -1,7 +1,9 @@
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 import safetensors.torch
 import torch
@@ -10,7 +12,9 @@ from manifests.pixels import normalisation
 from manifests.recipe import Train
 from manifests.shards import is_sound, read_index
 from manifests.store import DatasetStore
+from manifests.table import write_table
 from tests.training.makers import CLASSES, contract, dataset, everything
+from training.evaluate import FROM_FEATURES, evaluate
 from training.features import cached
 from training.models import Classifier, build
 from training.runs import train
@@ -96,3 +100,18 @@ class TestSameResult:
             torch.testing.assert_close(value, theirs[name], atol=1e-5, rtol=1e-4)
         for run in (ours, theirs):  # and the backbone has not moved, nor its statistics
             assert all(torch.equal(value, run[f"model.backbone.{name}"]) for name, value in start.items())
+
+    def test_an_evaluation_takes_them_where_they_are_kept(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        shards = store.folder("transform", key)
+        names = [f"{split}/{row}" for split, counts in ROWS.items() for row in range(sum(counts))]
+        table = pl.DataFrame({"path": names, "sha256": names, "split": [name.split("/")[0] for name in names]})
+        write_table(table, shards / "rows.parquet")
+        run = train(store, key, asked(weights, head="8", learning_rate=0.01))
+        plain, kept = evaluate(run, shards, "test"), evaluate(run, shards, "val", batch_size=5)
+        assert (plain.notes, kept.notes) == ((), (FROM_FEATURES,))  # test is not among them
+        shutil.rmtree(store.root / "features")
+        again = evaluate(run, shards, "val")
+        assert again.notes == ()
+        assert again.scores.confusion == kept.scores.confusion
+        assert again.scores.loss == pytest.approx(kept.scores.loss, rel=1e-5)

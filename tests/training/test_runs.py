@@ -1,5 +1,6 @@
 import csv
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,12 +9,14 @@ import pytest
 import safetensors.torch
 import torch
 
+from manifests.digests import file_digest
 from manifests.errors import Exit, UserError
 from manifests.recipe import Train
 from manifests.shards import open_rows
 from manifests.store import DatasetStore, read_stage
-from tests.training.makers import dataset
+from tests.training.makers import contract, dataset
 from training.checkpoints import load_classifier
+from training.folders import key_settings
 from training.loop import Record
 from training.runs import Interrupted, Silent, describe, find_run, read_facts, train
 
@@ -62,6 +65,7 @@ class Heard(Silent):
         self.info: dict[str, Any] = {}
         self.records: list[Record] = []
         self.lines: list[str] = []
+        self.steps: list[tuple[str, int, int]] = []
 
     def started(self, info: dict[str, Any]) -> None:
         self.info = info
@@ -72,6 +76,9 @@ class Heard(Silent):
 
     def said(self, line: str) -> None:
         self.lines.append(line)
+
+    def progress(self, what: str, done: int, total: int) -> None:
+        self.steps.append((what, done, total))
 
 
 @pytest.fixture
@@ -86,7 +93,7 @@ class TestTrain:
         heard = Heard()
         run = train(*made, asked(), listen=heard)
         assert sorted(file.name for file in run.iterdir()) == [
-            "best.safetensors", "last.safetensors", "metrics.csv", "run.json", "stage.json",
+            ".lock", "best.safetensors", "last.safetensors", "metrics.csv", "run.json", "stage.json",
         ]  # fmt: skip
         stage, facts = read_stage(run), read_facts(run)
         assert stage is not None
@@ -96,6 +103,7 @@ class TestTrain:
         assert (facts["rows"], facts["normalise"]) == ({"train": 30, "val": 11}, "imagenet")
         assert facts == json.loads(json.dumps(heard.info))
         assert [row["epoch"] for row in rows(run)] == ["1", "2", "3"]
+        assert heard.steps == [("training", step, 12) for step in range(13)]
         assert load_classifier(run / "best.safetensors").classes == tuple(facts["classes"])
 
     def test_a_finished_run_is_fresh(self, made: tuple[DatasetStore, str]) -> None:
@@ -129,10 +137,27 @@ class TestTrain:
         run = train(*dataset(tmp_path, dtype=dtype), asked())
         assert read_facts(run)["mean"] == [0.485, 0.456, 0.406]
 
-    def test_an_unknown_device(self, made: tuple[DatasetStore, str]) -> None:
-        with pytest.raises(UserError, match="use auto, cpu or cuda") as caught:
-            train(*made, asked(), device="quantum")
+    @pytest.mark.parametrize("device", ["quantum", "mps", "xpu:0", "meta", "cpu:x"])
+    def test_a_device_that_batches_cannot_go_to(self, made: tuple[DatasetStore, str], device: str) -> None:
+        with pytest.raises(UserError, match=f"device = '{device}': .*use auto, cpu or cuda") as caught:
+            train(*made, asked(), device=device)
         assert caught.value.code == Exit.USAGE
+
+    @pytest.mark.parametrize("more", [{}, {"resume": True}, {"restart": True}])
+    def test_a_run_is_trained_by_one_at_a_time(self, made: tuple[DatasetStore, str], more: dict[str, Any]) -> None:
+        class Second(Heard):
+            """Wants to train what is being trained."""
+
+            def epoch(self, record: Record, eta_seconds: float) -> None:
+                super().epoch(record, eta_seconds)
+                with pytest.raises(UserError, match="run a is being trained by another process") as caught:
+                    train(*made, asked(run="a"), **more)
+                assert caught.value.code == Exit.USAGE
+
+        second = Second()
+        train(*made, asked(run="a"), restart=True)
+        run = train(*made, asked(run="a"), restart=True, listen=second)
+        assert len(second.records) == len(rows(run)) == 3
 
 
 class TestResume:
@@ -219,9 +244,34 @@ class TestNames:
         assert describe(frozen) != before
         assert describe(asked(seed=1)) != describe(asked(seed=2))
 
+    def test_what_normalises_alike_has_one_key(self) -> None:
+        assert describe(asked()) == describe(asked(normalise="imagenet")) != describe(asked(normalise="half"))
+        half = contract(dtype="float32").model_copy(update={"normalise": "half"})
+        assert key_settings(asked(), half)["normalise"] == "half"
+
+    def test_a_weights_file_is_read_once_while_it_stays_as_it_is(self, tmp_path: Path) -> None:
+        file = tmp_path / "weights.safetensors"
+        file.write_bytes(b"some")
+        settings, at = Train(model="torchvision/resnet18", weights=str(file)), file.stat().st_mtime_ns
+        first = key_settings(settings)["weights"]
+        assert first == f"sha256:{file_digest(file)}"
+        file.write_bytes(b"else")
+        os.utime(file, ns=(at, at))  # as if nobody had touched it
+        assert key_settings(settings)["weights"] == first
+        os.utime(file, ns=(at, at + 1))
+        assert key_settings(settings)["weights"] == f"sha256:{file_digest(file)}"
+
     def test_a_weights_file_that_is_not_there(self) -> None:
         with pytest.raises(UserError, match="cannot be read"):
             describe(Train(model="torchvision/resnet18", weights="gone.safetensors"))
+
+    def test_what_a_run_was_asked_is_missing_or_damaged(self, tmp_path: Path) -> None:
+        with pytest.raises(UserError, match=r"no run here \(run\.json is missing\)") as caught:
+            read_facts(tmp_path)
+        assert caught.value.code == Exit.STALE
+        (tmp_path / "run.json").write_text("{")
+        with pytest.raises(UserError, match=r"run\.json: damaged; train again with --restart"):
+            read_facts(tmp_path)
 
     def test_the_newest_is_found_finished_or_not(self, made: tuple[DatasetStore, str]) -> None:
         with pytest.raises(UserError, match="no run here yet"):

@@ -16,9 +16,10 @@ from manifests.pixels import Dtype, PixelContract
 from manifests.recipe import Train
 from manifests.shards import Index, create, describe, open_rows, write_index
 from manifests.store import Stage, write_whole
-from manifests.table import write_table
-from training.evaluate import Evaluation, predictions, scores, write_evaluation
+from manifests.table import read_table, write_table
+from training.evaluate import Evaluation, write_evaluation
 from training.report.evidence import EPOCHS, read_epochs
+from training.scores import predictions, scores
 
 
 class Made(NamedTuple):
@@ -127,7 +128,7 @@ def evaluation(made: Made, split: str, *, skill: float = 2.5) -> Evaluation:
         images_per_second=2 * len(labels), scores=scores(out, labels, index.classes),
         folder=made.run / "evaluation" / split,
     )  # fmt: skip
-    table = pl.read_parquet(made.shards / "rows.parquet").filter(pl.col("split") == split)
+    table = read_table(made.shards / "rows.parquet").filter(pl.col("split") == split)
     write_evaluation(done, predictions(table, out, labels, index.classes))
     return done
 

@@ -86,6 +86,10 @@ class TestFile:
         assert [a["id"] for tag, a in tags if tag == "section"] == [name for _, name in found]
         assert found[0][1] == "answer"
 
+    def test_brackets_in_the_place_are_no_pattern(self, tmp_path: Path):
+        both = made(tmp_path / "z[1]" / "s*")
+        assert "img src" in write_report(*both).read_text("utf-8")
+
     def test_the_same_run_gives_the_same_bytes(self, tmp_path: Path):
         both = made(tmp_path)
         assert write_report(*both).read_bytes() == write_report(*both).read_bytes()

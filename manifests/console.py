@@ -31,7 +31,9 @@ class Face:
 
     quiet: bool = False
     json: bool = False
-    started: dict[str, float] = field(default_factory=dict[str, float])  # progress: when each began
+    started: dict[str, tuple[float, int]] = field(
+        default_factory=dict[str, tuple[float, int]]
+    )  # when, and after how many
     told: dict[str, float] = field(default_factory=dict[str, float])  # progress: when each was last told
     bars: Bars | None = None
 
@@ -82,8 +84,11 @@ class Face:
     def tell(self, what: str, done: int, total: int) -> None:
         """How far the work is: a bar, or a line now and then."""
         now = time.monotonic()
-        began = self.started.setdefault(what, now) if done else self.started.update({what: now}) or now
-        rate = f"{done / (now - began):,.0f}/s" if now > began and done else ""
+        if done == 0:
+            self.started[what] = now, 0
+        began, before = self.started.setdefault(what, (now, done))  # a resumed run begins in the middle
+        speed = (done - before) / (now - began) if now > began else 0.0
+        rate = f"{speed:,.0f}/s" if speed >= 1 else f"{speed:,.2f}/s" if speed else ""
         if self.bars is not None:
             self.bars.start()
             tasks = {task.description: task.id for task in self.bars.tasks}
@@ -91,10 +96,9 @@ class Face:
             self.bars.update(number, completed=done, total=total, rate=rate)
             if done == total:
                 self.bars.remove_task(number)
-        elif not self.quiet and done and now - self.told.get(what, began) >= LINE_SECONDS:
+        elif not self.quiet and speed and now - self.told.get(what, began) >= LINE_SECONDS:
             self.told[what] = now
-            left = (total - done) * (now - began) / done
-            self.err.print(f"{what}: {done:,} of {total:,}, {rate}, about {duration(left)} left")
+            self.err.print(f"{what}: {done:,} of {total:,}, {rate}, about {duration((total - done) / speed)} left")
 
 
 def plain(text: str) -> str:

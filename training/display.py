@@ -31,15 +31,15 @@ class Teller:
             f"{len(info['classes'])} classes, {rows}, on {plain(info['device'])}",
             f"normalised by {info['normalise']}; weights {plain(str(info['weights']))}; "
             f"{info['trainable']:,} of {info['parameters']:,} parameters learn",
-            "epoch  train loss  accuracy    val loss  accuracy   learning rate   images/s      left",
+            "epoch  train loss  accuracy   val loss  accuracy       rate  images/s      left",
         )
 
     def epoch(self, record: "Record", eta_seconds: float) -> None:
         val = [f"{value:.4f}" if value is not None else "–" for value in (record.val_loss, record.val_accuracy)]
         self.face.show(
-            f"{record.epoch:5d}  {record.train_loss:10.4f}  {record.train_accuracy:8.4f}  {val[0]:>10}  {val[1]:>8}"
-            f"   {record.learning_rate:13.2e}   {record.images_per_second:8,.0f}  {duration(eta_seconds):>8}"
-            + ("  best" if record.best else "")
+            f"{record.epoch:5d}  {record.train_loss:10.4f}  {record.train_accuracy:8.4f} {val[0]:>10}  {val[1]:>8}"
+            f"  {record.learning_rate:9.2e}  {record.images_per_second:8,.0f}  {duration(eta_seconds):>8}"
+            + (" best" if record.best else "")
         )
 
     def said(self, line: str) -> None:

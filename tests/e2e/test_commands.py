@@ -180,6 +180,8 @@ class TestRefusals:
             (["curate", "--split", "0.8,0.8"], 2, "add up to 1"),
             (["curate", "--reject", "gone.csv"], 2, "gone.csv: no such list of rejections"),
             (["augment", "--policy", "rotat:3"], 3, "unknown augmentation 'rotat'"),
+            (["train", "--model", "torchvision/resnet81"], 3, "Did you mean 'resnet18'?"),
+            (["extract", "photos", "--dataset", ".."], 2, "letters, digits and . _ + - only"),
             (["transform", "--size", "huge"], 2, "a number of pixels (224)"),
             (["transform", "--normalise", "half"], 2, "belongs to the run"),
             (["extract", "nowhere"], 2, "nowhere"),
@@ -188,7 +190,7 @@ class TestRefusals:
             (["status", "--dataset", "other"], 2, "no data set 'other' here; it holds photos"),
             (["run", "missing.toml"], 2, "missing.toml: no such recipe"),
             (["train", "--freeze", "backbone"], 2, "weights = none"),
-            (["train", "--model", "simpel"], 3, "simpel"),
+            (["train", "--model", "simpel"], 2, "--model = 'simpel': unknown."),
             (["nonsense"], 2, "nonsense"),
         ],
     )

@@ -201,8 +201,8 @@ class TestLabelConflicts:
         )
         marked = curate(table, NOTHING)
         assert funnel(marked, ["dog"])["conflicts"] == [
-            "cat/1 (cat): label conflict: identical to dog/1, which is 'dog'",
-            "dog/1 (dog): label conflict: identical to cat/1, which is 'cat'",
+            "cat/1 (cat): identical to dog/1, which is 'dog'",
+            "dog/1 (dog): identical to cat/1, which is 'cat'",
         ]
 
 
@@ -442,6 +442,7 @@ class TestStage:
                 {"class": "dog", "found": 6, "train": 4, "val": 1, "test": 0},
             ],
             "conflicts": [],
+            "elsewhere": 0,
             "classes": ["cat", "dog"],
             "unmatched": [f"cat/no.png ({tmp_path}/out.csv:3)"],
         }

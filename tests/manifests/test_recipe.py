@@ -180,8 +180,29 @@ class TestReading:
                 'dataset = "x"\n[transform]\nresize = "corp"',
                 "transform.resize = 'corp': unknown. Known: crop, pad, squash. Did you mean 'crop'?",
             ),
-            ('dataset = "x"\n[[runs]]\nmodel = "simple"', "every run needs a name of its own."),
-            ('dataset = "x"\n[[runs]]\nname = "a"\n[[runs]]\nname = "a"', "every run needs a name of its own."),
+            (
+                'dataset = "x"\n[[runs]]\nmodel = "simpel"',
+                "runs.0.model = 'simpel': unknown. Known: simple, torchvision/NAME, timm/NAME. Did you mean 'simple'?",
+            ),
+            (
+                'dataset = "x"\n[[runs]]\nname = "a"\n[[runs]]\nname = "a"',
+                "runs: 'a' stands twice; every run needs a name of its own.",
+            ),
+            (
+                'dataset = "x"\n[[runs]]\nname = "a"\ntransform = { sise = 3 }',
+                "runs.a.transform: unknown key sise. Known: size, resize, interpolation, channels, dtype, "
+                "normalise, shard_mb. Did you mean 'size'?",
+            ),
+            (
+                'dataset = "x"\n[transform]\ndtype = "float32"\nnormalise = "half"\n[[runs]]\nnormalise = "imagenet"',
+                "runs.0.normalise = 'imagenet': the shards are float32, stored normalised by half; "
+                "leave it out, or transform to uint8.",
+            ),
+            (
+                'dataset = "x"\n[curate]\nclasses = ["hat"]\n[augment.classes.hatt]\ncopies = 2',
+                "augment.classes: no class 'hatt' is asked for. Known: hat. Did you mean 'hat'?",
+            ),
+            ('dataset = "../x"', "dataset = '../x': string should match pattern '^[\\w+-][\\w.+-]*$'."),
             (
                 'dataset = "x"\n[[runs]]\nname = "a"\nfreeze = "backbone"',
                 "runs.0: freeze = backbone with weights = none would keep random features; name weights or "

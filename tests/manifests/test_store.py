@@ -249,13 +249,13 @@ class TestOpenDataset:
     """The data set of a name, or the only one there."""
 
     def test_the_only_one_needs_no_name(self, tmp_path: Path):
-        store(tmp_path).ask({})
+        store(tmp_path).ask({"dataset": "x"})
         assert open_dataset(tmp_path, None) == open_dataset(tmp_path, "made") == store(tmp_path)
         assert store(tmp_path).name == "made"
 
     def test_of_several_one_must_be_named(self, tmp_path: Path):
         for name in ("b", "a"):
-            DatasetStore(tmp_path / name).ask({})
+            DatasetStore(tmp_path / name).ask({"dataset": "x"})
         (tmp_path / "no data set").mkdir()
         assert dataset_names(tmp_path) == ["a", "b"]
         expected = f"{tmp_path}: holds a, b; say which with --dataset NAME."
@@ -268,5 +268,5 @@ class TestOpenDataset:
         assert refusal(Exit.USAGE, open_dataset, tmp_path, "x") == (
             f"{tmp_path}: no data set 'x' here; it is empty. Begin with: alacena extract SOURCE --dataset x"
         )
-        store(tmp_path).ask({})
+        store(tmp_path).ask({"dataset": "x"})
         assert "here; it holds made. Begin" in refusal(Exit.USAGE, open_dataset, tmp_path, "x")

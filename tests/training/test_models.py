@@ -113,7 +113,6 @@ class TestRefusal:
         [
             ({"model": "torchvision/resnet81"}, 32, "Did you mean 'resnet18'"),
             ({"model": "timm/mobilevit_sx"}, 32, "Did you mean 'mobilevit_"),
-            ({"model": "resnet18"}, 32, "Known: simple, torchvision/NAME, timm/NAME"),
             ({"model": "torchvision/vit_b_16"}, 96, "does not take pictures of 96×96"),
             ({"model": "simple"}, 4, "does not take pictures of 4×4"),
             ({"model": "torchvision/densenet121", "pool": "flatten"}, 32, "pools inside"),

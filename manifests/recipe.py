@@ -286,8 +286,9 @@ class Train(Settings):
     normalise: Normalise | None = Field(
         default=None, description="The model's first layer for uint8 shards; default imagenet."
     )
-    pool: Literal["average", "flatten"] = Field(
-        default="average", description="How the backbone's last map becomes features."
+    pool: Literal["average", "flatten"] | None = Field(
+        default=None,
+        description="How the backbone's last map becomes features; default: flatten for simple, else average.",
     )
     head: Widths = Field(
         default=(), description="Hidden widths of the head: 256 or 512,128; default: one linear layer."

@@ -148,7 +148,8 @@ def _backbone(settings: Train, channels: int, load: bool) -> nn.Module:
 
 
 def _simple(settings: Train, channels: int) -> nn.Module:
-    """Blocks of convolution, batch norm, ReLU and pooling, each halving the map."""
+    """Blocks of convolution, batch norm, ReLU and pooling, each halving the map; flat unless average is asked for:
+    three small blocks see little of a picture, and where they see it says much."""
     layers: list[nn.Module] = []
     for width in settings.widths:
         convolution = nn.Conv2d(channels, width, 3, padding=1, bias=False)
@@ -267,7 +268,7 @@ def _cut_classifier(net: nn.Module, settings: Train) -> None:
     layers = [last] if isinstance(last, nn.Linear) else list(last.children())
     first = next(i for i, layer in enumerate(layers) if isinstance(layer, nn.Linear | nn.Conv2d))
     kept = [layer for layer in layers[:first] if not isinstance(layer, nn.Dropout)]
-    pool = nn.AdaptiveAvgPool2d(1) if settings.pool == "average" else nn.Identity()
+    pool = nn.Identity() if settings.pool == "flatten" else nn.AdaptiveAvgPool2d(1)
     if isinstance(getattr(net, "avgpool", None), nn.AdaptiveAvgPool2d):
         net.avgpool = pool
     elif any(isinstance(layer, nn.AdaptiveAvgPool2d) for layer in layers[first:]):

@@ -271,3 +271,41 @@ def test_a_killed_extract_leaves_nothing_in_the_way(tmp_path: Path):
     first = json.loads(done("extract", "photos", "--json", cwd=tmp_path))
     assert first["usable"] == 80
     assert not list(tmp_path.glob("store/**/.*.tmp"))
+
+
+class TestInForce:
+    """What was asked last is what counts, whole, and wherever the store lies."""
+
+    def test_a_run_with_pixels_of_its_own_gets_them(self, tmp_path: Path):
+        class_folders(tmp_path / "photos", {"a": 8, "b": 8})
+        text = 'dataset = "photos"\n[[runs]]\nname = "own"\nwidths = [4]\nepochs = 1\ntransform = { size = 16 }\n'
+        write(tmp_path, {"own.toml": text.encode()})
+        done("extract", "photos", cwd=tmp_path)
+        done("transform", "--size", "24", cwd=tmp_path)
+        said = json.loads(done("train", "--recipe", "own.toml", "--quiet", "--json", cwd=tmp_path))
+        facts = json.loads((tmp_path / said["folder"] / "run.json").read_text())
+        assert facts["contract"]["height"] == 16
+
+    def test_a_recipe_that_is_fresh_is_in_force_again(self, tmp_path: Path):
+        class_folders(tmp_path / "photos", {"a": 8, "b": 8})
+        write(tmp_path, {"r.toml": b'dataset = "photos"\n[extract]\nsource = "photos"\n[transform]\nsize = 16\n'})
+        done("run", "r.toml", cwd=tmp_path)
+        done("transform", "--size", "12", cwd=tmp_path)
+        done("run", "r.toml", cwd=tmp_path)
+        stages = json.loads(done("status", "--json", cwd=tmp_path))["stages"]
+        assert [stage["fresh"] for stage in stages] == [True] * 4
+        asked = json.loads((tmp_path / "store/photos/settings.json").read_text())
+        assert asked["transform"]["size"] == [16, 16]
+
+    def test_a_store_whose_name_looks_like_a_pattern_is_a_folder(self, tmp_path: Path):
+        class_folders(tmp_path / "photos", {"a": 4, "b": 4})
+        done("extract", "photos", cwd=tmp_path, store="z[1]/s*")
+        assert json.loads(done("curate", "--json", cwd=tmp_path, store="z[1]/s*"))["kept"] == 8
+
+    def test_a_source_that_is_gone_is_said_by_extract(self, tmp_path: Path):
+        class_folders(tmp_path / "photos", {"a": 4, "b": 4})
+        done("extract", "photos", cwd=tmp_path)
+        (tmp_path / "photos").rename(tmp_path / "elsewhere")
+        ended = alacena("extract", "photos", cwd=tmp_path)
+        assert ended.returncode == 2
+        assert "photos: there is no such folder" in ended.stderr

@@ -42,3 +42,10 @@ def sleeping(number: int, *, place: str) -> int:
     Path(place, str(os.getpid())).touch()
     time.sleep(60)
     return number
+
+
+def never_enough(item: int) -> str:
+    """No memory is enough for item 7."""
+    if item == 7:
+        raise MemoryError
+    return str(item)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from etl.engine import CHUNK, default_workers, ordered_map
-from tests.etl.tasks import dying, failing, late_when_even, memory_said, square
+from tests.etl.tasks import dying, failing, late_when_even, memory_said, never_enough, square
 
 DEADLINE = 20  # seconds that anything here may take at the most
 
@@ -117,3 +117,12 @@ class TestOrphans:
         while any(map(is_running, workers)) and time.monotonic() < until:
             time.sleep(0.05)
         assert [worker for worker in workers if is_running(worker)] == []
+
+
+class TestHunger:
+    """How much memory there is decides nothing but the fate of what all of it is too little for."""
+
+    @pytest.mark.parametrize("workers", [0, 1, 2])
+    def test_an_item_that_is_never_satisfied_is_lost_alone(self, workers: int):
+        found = list(ordered_map(never_enough, range(40), workers=workers, lost=lambda item, why: f"{item}: {why}"))
+        assert found == [str(n) if n != 7 else "7: it needs more memory than there is" for n in range(40)]

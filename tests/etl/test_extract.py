@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from etl.images import facts
+from etl.pipeline import plan
 from manifests.errors import Exit, UserError
 from manifests.recipe import Recipe
-from manifests.store import Stage
+from manifests.store import DatasetStore, Stage
 from manifests.table import EXTRACTED
 from tests.makers import brought, class_folders, encoded, folder, image, made, png_bytes, recipe, write
 
@@ -236,3 +237,28 @@ class TestSeveralSources:
             extracted(recipe(tmp_path / "no"), tmp_path)
         assert str(raised.value).startswith(f"{tmp_path}/no: there is no such folder or archive.")
         assert raised.value.code == Exit.USAGE
+
+
+class TestElsewhere:
+    """What is known of a file is used again only where it is the same file, and only if it could be read."""
+
+    def test_the_same_names_sizes_and_times_elsewhere_are_opened(self, tmp_path: Path):
+        one, other = (class_folders(tmp_path / name, {"a": 2}, first=first) for name, first in (("one", 0), ("two", 9)))
+        for file in one.rglob("*.png"):
+            twin = other / file.relative_to(one)
+            size = max(file.stat().st_size, twin.stat().st_size)
+            for each in (file, twin):
+                each.write_bytes(each.read_bytes().ljust(size, b"\0"))
+                os.utime(each, ns=(1, 1))
+        brought(recipe(one), tmp_path, until="extract")
+        done = brought(recipe(other), tmp_path, until="extract")["extract"]
+        assert done.counts["opened"] == 2
+
+    def test_what_could_not_be_read_is_tried_again_when_asked(self, tmp_path: Path):
+        source = class_folders(tmp_path / "source", {"a": 2})
+        (source / "a/away.png").symlink_to(tmp_path / "later.png")
+        first = brought(recipe(source), tmp_path, until="extract")["extract"]
+        assert (first.counts["usable"], first.counts["unread"]) == (2, 1)
+        step = next(plan(recipe(source), DatasetStore(tmp_path / "made"), "extract", retry=True))
+        assert (step.is_fresh, step.why) == (False, "1 files could not be read the last time")
+        assert next(plan(recipe(source), DatasetStore(tmp_path / "made"), "extract")).is_fresh

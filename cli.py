@@ -12,7 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-if __name__ == "__main__" and importlib.util.find_spec("polars") is None:  # python3 cli.py outside the environment
+# Outside the environment that make made, where the packages are not: go there.
+if __name__ == "__main__" and not all(map(importlib.util.find_spec, ("imagehash", "polars", "torch", "typer"))):
     inside = Path(__file__).with_name(".venv") / "bin" / "python"
     if not inside.exists() or sys.prefix == str(inside.parents[1]):
         sys.exit("alacena's packages are not installed here; run: make setup")

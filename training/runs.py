@@ -149,7 +149,7 @@ def _learn(folder: Path, trainer: Trainer, listen: Listener, stop: Callable[[], 
         save_last()
         raise Interrupted(
             f"run {folder.parent.name}: stopped when asked to, with {_kept(trainer.facts())} kept. "
-            f"Go on with: alacena train … --resume --run {folder.parent.name}"
+            f"Go on with: alacena train --resume --run {folder.parent.name}"
         ) from None
 
 

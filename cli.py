@@ -8,7 +8,6 @@ import importlib.util
 import os
 import signal
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,130 +19,16 @@ if __name__ == "__main__" and not all(map(importlib.util.find_spec, ("imagehash"
     os.execv(inside, [str(inside), *sys.argv])
 
 
+from etl.commands import WORKERS, asked, keep, make
 from manifests.commands import STORE, Call, app, argument, command, option
-from manifests.console import duration, plain, table
+from manifests.console import plain, table
 from manifests.errors import Exit, UserError
-from manifests.recipe import RECIPES, Extract, Recipe, Settings, Train, checked, read_recipe, run_transform
-from manifests.store import DatasetStore, dataset_names
+from manifests.recipe import RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
+from manifests.store import DatasetStore
 
-WORKERS = option("Processes that decode; any number gives the same bytes. [default: one a core]", metavar="N", min=0)
 DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
 CACHE = "Pass each image through a frozen backbone every epoch."
 RUN = option("Which run. [default: the newest]", "--run", metavar="NAME")
-
-
-def asked(call: Call) -> Recipe:
-    """What is in force for the data set of this call."""
-    from etl.pipeline import read_asked
-
-    return read_asked(call.dataset)
-
-
-def make(
-    call: Call,
-    recipe: Recipe,
-    until: str,
-    workers: int | None,
-    *,
-    heard: Callable[[Any, Any], None] | None = None,
-    retry: bool = False,
-) -> dict[str, Any]:
-    """Bring the stages up to one of them up to date, and say what was stale and why.
-
-    `heard` is given each step and its stage; `retry` opens again the files that could not be read the last time.
-    """
-    from etl.engine import default_workers
-    from etl.pipeline import NEVER, bring
-    from etl.steps import Site
-
-    dataset = DatasetStore(call.store / recipe.dataset)
-
-    def tell(step: Any, stage: Any) -> None:
-        if heard:
-            heard(step, stage)
-        if not step.is_fresh:
-            why = f" ({step.why})" if step.why != NEVER else ""
-            call.face.say(f"{step.stage}: made in {duration(stage.seconds)}{why}")
-        elif step.stage == until:
-            call.face.say(f"{step.stage}: fresh, nothing to do")
-
-    site = Site(dataset, default_workers() if workers is None else workers, call.face.tell)
-    return bring(recipe, site, until, tell, retry=retry)
-
-
-def keep(call: Call, recipe: Recipe) -> None:
-    """From now on, this is in force."""
-    from etl.pipeline import remember
-
-    remember(DatasetStore(call.store / recipe.dataset), recipe)
-
-
-@command("alacena extract ~/Downloads/clothing --dataset clothing", stage="extract", without=("source",))
-def extract(
-    call: Call,
-    settings: Extract,
-    sources: list[str] | None = argument(
-        "Folder or archive; CLASS=PATH gives all images of PATH one class.", "SOURCE…"
-    ),
-    workers: int | None = WORKERS,
-) -> None:
-    """Find and open every file of a source once: what it is, or why it cannot be used."""
-    from etl import display
-    from etl.pipeline import read_asked
-
-    if sources:
-        settings = checked(Extract, settings.asked() | {"source": sources}, "the command line", Exit.USAGE)
-    settings = settings.absolute()
-    there = {name: read_asked(DatasetStore(call.store / name)) for name in dataset_names(call.store)}
-    same = [name for name, known in there.items() if known.extract.source == settings.source]
-    name = call.name or (same[0] if len(same) == 1 else settings.name)
-    before = there.get(name) or Recipe(dataset=name)
-    recipe = before.model_copy(update={"extract": settings})
-    done = make(call, recipe, "extract", workers, retry=True)
-    keep(call, recipe)
-    call.face.show(*display.extracted(done["extract"]))
-    call.face.result(done["extract"].counts)
-
-
-@command("alacena curate --max-per-class 400", stage="curate")
-def curate(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
-    """Decide which images stay, as which class, in which split; every file keeps its row and its reason.
-
-    Settings that are not named are those of --recipe, or the defaults: an earlier curate leaves nothing behind.
-    """
-    from etl import display
-
-    recipe = asked(call).model_copy(update={"curate": settings.absolute()})
-    done = make(call, recipe, "curate", workers)
-    keep(call, recipe)
-    call.face.show(*display.curated(done["curate"]))
-    call.face.result(done["curate"].counts)
-
-
-@command("alacena augment --copies 2 --policy light", stage="augment")
-def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
-    """Decide which augmented views each training image gets; the transform makes their pixels."""
-    from etl import display
-
-    recipe = asked(call).model_copy(update={"augment": settings})
-    done = make(call, recipe, "augment", workers)
-    keep(call, recipe)
-    call.face.show(*display.augmented(done["augment"]))
-    call.face.result(done["augment"].counts)
-
-
-@command("alacena transform --size 224", stage="transform")
-def transform(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
-    """Decode every view once and write the tensor shards that training reads."""
-    from etl import display
-    from manifests.shards import read_index
-
-    dataset = call.dataset
-    recipe = asked(call).model_copy(update={"transform": settings})
-    done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)["transform"]
-    keep(call, recipe)
-    call.face.show(*display.transformed(done, read_index(dataset.folder("transform", done.key))))
-    call.face.result(done.counts | {"digest": done.digest, "folder": str(dataset.folder("transform", done.key))})
 
 
 @command("alacena train --model simple --epochs 8", stage="train")
@@ -231,6 +116,9 @@ def run(
     recipe: Path | None = argument("File, or name of one that comes along; default: what is in force.", "[RECIPE]"),
     source: list[str] | None = option("In place of the recipe's; several times for several.", metavar="SOURCE"),
     dry_run: bool = option("Say what is stale and why, and do nothing.", "--dry-run", default=False),
+    locked: bool = option(
+        "Stop where a stage is not what the lock says (RECIPE.lock or DATASET.lock).", "--locked", default=False
+    ),
     device: str = DEVICE,
     workers: int | None = WORKERS,
 ) -> None:
@@ -239,8 +127,19 @@ def run(
     call = Call(call.face, call.store, wanted.dataset)
     if dry_run:
         show_status(call, wanted)
-    else:
-        call.face.result({"dataset": wanted.dataset, "runs": run_all(call, wanted, device, workers)})
+        return
+    if locked:
+        hold(call, wanted, recipe, workers)
+    call.face.result({"dataset": wanted.dataset, "runs": run_all(call, wanted, device, workers)})
+
+
+def hold(call: Call, wanted: Recipe, recipe: Path | None, workers: int | None) -> None:
+    """Make the stages one by one, and stop at the first that is not what the lock says."""
+    from etl.lock import Held, lock_file
+
+    file = lock_file(wanted.dataset, recipe if recipe and recipe.is_file() else None)
+    make(call, wanted, "transform", workers, heard=Held(file, wanted).heard)
+    call.face.say(f"{file}: every stage is what it says")
 
 
 def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> list[dict[str, Any]]:
@@ -280,6 +179,9 @@ def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> 
     update: dict[str, Any] = {"dataset": call.name or stated.dataset}
     if source:
         update["extract"] = checked(Extract, stated.extract.asked() | {"source": source}, "--source", Exit.USAGE)
+    if "reject" not in stated.curate.model_fields_set and (lists := decision_lists(call, update["dataset"])):
+        call.face.say(f"decisions by hand: {', '.join(lists)} (in force; {file} states none)")
+        update["curate"] = stated.curate.model_copy(update={"reject": lists})
     wanted = stated.model_copy(update=update).absolute()
     if not wanted.extract.source:
         raise UserError(f"{file}: extract.source is missing; state it, or give --source DIR.", Exit.RECIPE)
@@ -289,6 +191,14 @@ def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> 
         wanted = wanted.model_copy(update={"runs": tuple(named(run) for run in wanted.runs)})
     check(wanted, f"{file}: ")
     return wanted
+
+
+def decision_lists(call: Call, dataset: str) -> tuple[str, ...]:
+    """The lists of decisions in force for a data set: a recipe that states none leaves a person's decisions alone."""
+    from manifests.store import dataset_names
+
+    known = dataset in dataset_names(call.store)
+    return asked(Call(call.face, call.store, dataset)).curate.reject if known else ()
 
 
 def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:

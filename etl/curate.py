@@ -1,39 +1,61 @@
 """Which images stay, as which class, in which split: decisions over the image table. No image is opened here.
 
 Each rule marks rows with its reason and leaves the rest alone; the first reason stands. A reason is `kind: details`,
-and the kinds are what the summary counts. To add a rule: a setting in `manifests.recipe.Curate`, a function here, its
-place in RULES, and its test.
+and the kinds are what the summary counts. Copies are the affair of `etl.copies`, bad pictures of `etl.faults`. To add a
+rule: a setting in `manifests.recipe.Curate`, a function here, its place in SIEVE or SIZES, and its test.
 """
 
 from collections.abc import Callable
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from etl import duplicates
-from etl.rejections import matched, read_rejections
+from etl.copies import Likeness, decide, likeness, lookalikes
+from etl.decisions import NOTHING, Decided, laid_over, read_decisions, words
+from etl.faults import faulty
 from etl.splits import given_split, is_given, with_splits
 from etl.steps import Site, Step
 from manifests.digests import digest, rank
 from manifests.errors import UserError, known
-from manifests.recipe import DEDUPE_BITS, SPLITS, Curate
+from manifests.recipe import SPLITS, Curate
 from manifests.store import Stage
 from manifests.table import kept, read_table, reject, table_digest, write_table
 
-SILENT = 4.0  # luma deviation (0 to 255) under which an image says nothing: its hash would match any other such image
-LOSSLESS = ["PNG", "BMP", "TIFF"]
-KEEP_FIRST = {"test": 0, "val": 1, "train": 2}  # of two copies, the one in a split that judges is kept
 
+def curate(
+    table: pl.DataFrame, settings: Curate, decided: Decided = NOTHING, alike: Likeness | None = None
+) -> pl.DataFrame:
+    """The image table with the columns that curation adds (`manifests.table.CURATED`).
 
-def curate(table: pl.DataFrame, settings: Curate, by_hand: dict[str, str] | None = None) -> pl.DataFrame:
-    """The image table with class, cluster, group, rejected and split. `by_hand`: path → reason.
-
-    Raises UserError for a class that nothing has, a class under the least size, or when nothing is left.
+    `alike` is what `resemblances` gives, for whoever asks many times: it is found here otherwise. Raises UserError for
+    a class that nothing has, a class under the least size, or when nothing is left.
     """
-    table = _begin(table, settings, by_hand or {})
-    for rule in RULES:
+    table = sieved(table, settings, decided)
+    if alike is None or not alike.covers(kept(table)):
+        alike = likeness(kept(table), settings)
+    table = copies(table, settings, decided, alike)
+    for rule in SIZES:
         table = rule(table, settings)
+    _refuse_nothing(table, settings)
+    table = to_look_at(with_splits(table, settings), settings, decided, alike)
+    return table.drop("pinned", "why_by_hand")
+
+
+def sieved(table: pl.DataFrame, settings: Curate, decided: Decided = NOTHING) -> pl.DataFrame:
+    """What is decided of each image by itself; its copies and the size of its class come after."""
+    table = _begin(table, settings, decided)
+    for rule in SIEVE:
+        table = rule(table, settings)
+    return table
+
+
+def resemblances(table: pl.DataFrame, settings: Curate) -> Likeness:
+    """Which images of an extracted table resemble each other, whatever a person may decide of them."""
+    loosest = settings.model_copy(update={"faults": {}, "min_side": None})
+    return likeness(kept(sieved(table, loosest)), loosest)
+
+
+def _refuse_nothing(table: pl.DataFrame, settings: Curate) -> None:
     left = set(kept(table)["class"])
     if left and (gone := sorted(asked_for(settings) - left)) and not settings.drop_small_classes:
         why = _reasons(table.filter(pl.col("class").is_in(gone)))
@@ -43,7 +65,6 @@ def curate(table: pl.DataFrame, settings: Curate, by_hand: dict[str, str] | None
         )
     if not left:
         raise UserError(f"curate: nothing is left of {table.height} files: {_reasons(table)}. Loosen the settings.")
-    return with_splits(table.drop("by_hand"), settings)
 
 
 def class_order(table: pl.DataFrame, settings: Curate) -> list[str]:
@@ -53,8 +74,8 @@ def class_order(table: pl.DataFrame, settings: Curate) -> list[str]:
     return [name for name in asked if name in there] or sorted(there)
 
 
-def _begin(table: pl.DataFrame, settings: Curate, by_hand: dict[str, str]) -> pl.DataFrame:
-    """Classes renamed; nothing rejected yet. Names that the source does not have are errors, with the nearest."""
+def _begin(table: pl.DataFrame, settings: Curate, decided: Decided) -> pl.DataFrame:
+    """Classes renamed, or as a person says; nothing rejected yet. A name that nobody knows is an error."""
     labels = set(table["label"].drop_nulls())
     for name in settings.rename:
         if name not in labels:
@@ -63,13 +84,24 @@ def _begin(table: pl.DataFrame, settings: Curate, by_hand: dict[str, str]) -> pl
     for name in settings.classes:
         if name not in classes:
             raise UserError(f"curate.classes: the source has no class {name!r}. {known(name, sorted(classes))}")
+    for decision in decided.relabelled.values():
+        if (name := decision.class_name) not in classes:
+            raise UserError(f"{decision.place}: relabel: there is no class {name!r}. {known(name, sorted(classes))}")
+    relabelled = {path: each.class_name for path, each in decided.relabelled.items()}
     return table.with_columns(
-        pl.col("label").replace(settings.rename).alias("class"),
+        _by_path(relabelled, pl.String).fill_null(pl.col("label")).replace(settings.rename).alias("class"),
+        decided=_by_path(words(decided), pl.String),
+        pinned=pl.col("path").is_in(list(decided.pinned)),
+        why_by_hand=_by_path(decided.rejected, pl.String),
         cluster=pl.col("sha256"),
+        bits=pl.lit(0, pl.Int16),
         group=pl.col("sha256"),
         rejected=pl.lit(None, pl.String),
-        by_hand=pl.col("path").replace_strict(by_hand, default=None, return_dtype=pl.String),
     )
+
+
+def _by_path(values: dict[str, Any], kind: Any) -> pl.Expr:
+    return pl.col("path").replace_strict(values, default=None, return_dtype=kind)
 
 
 def unusable(table: pl.DataFrame, _: Curate) -> pl.DataFrame:
@@ -77,7 +109,7 @@ def unusable(table: pl.DataFrame, _: Curate) -> pl.DataFrame:
 
 
 def rejected_by_hand(table: pl.DataFrame, _: Curate) -> pl.DataFrame:
-    return reject(table, pl.col("by_hand").is_not_null(), pl.format("by hand: {}", "by_hand"))
+    return reject(table, pl.col("why_by_hand").is_not_null(), pl.format("by hand: {}", "why_by_hand"))
 
 
 def not_asked_for(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
@@ -98,22 +130,21 @@ def too_small(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     side = pl.min_horizontal("width", "height")
     if settings.min_side is None:
         return table
-    return reject(
-        table, side < settings.min_side, pl.format(f"too small: shorter side {{}} px, under {settings.min_side}", side)
-    )
+    why = pl.format(f"too small: shorter side {{}} px, under {settings.min_side}", side)
+    return reject(table, (side < settings.min_side) & ~pl.col("pinned"), why)
 
 
-def copies(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
+def copies(table: pl.DataFrame, settings: Curate, decided: Decided, alike: Likeness) -> pl.DataFrame:
     """Duplicates, and label conflicts: copies under different classes, of which none can be believed."""
-    rows = kept(table).select(
-        "path", "sha256", "class", "source_split", "width", "height", "format", "bytes", *HASHES, "luma_std"
-    )
+    rows = kept(table)
     if rows.is_empty():
         return table
-    found = _clustered(rows, settings)
-    table = table.drop("cluster", "group").join(found, on="path", how="left", maintain_order="left")
+    found = decide(rows, settings, alike, decided)
+    table = table.drop("cluster", "bits", "group").join(found, on="path", how="left", maintain_order="left")
     table = table.with_columns(
-        pl.coalesce("cluster", "sha256").alias("cluster"), pl.coalesce("group", "sha256").alias("group")
+        pl.coalesce("cluster", "sha256").alias("cluster"),
+        pl.coalesce("group", "sha256").alias("group"),
+        pl.col("bits").fill_null(0),
     )
     table = reject(table, pl.col("conflict").is_not_null(), pl.col("conflict"))
     if settings.dedupe != "off":
@@ -121,97 +152,16 @@ def copies(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     return table.drop("conflict", "copy")
 
 
-HASHES = ["phash", "phash256", "dhash256"]
-
-
-def _clustered(rows: pl.DataFrame, settings: Curate) -> pl.DataFrame:
-    """path → cluster, group, `copy` (why it is a copy) and `conflict` (why its label cannot be believed)."""
-    method, _, radius = settings.dedupe.partition(":")
-    rows = rows.sort(_preference(settings)).with_row_index("order")
-    images = rows.unique("sha256", keep="first", maintain_order=True)
-    star = _stars(images, method, int(radius or 0))
-    sha256, path = images["sha256"], images["path"]
-    centre = pl.Series(star.centre)
-    images = images.select(
-        "sha256",
-        cluster=sha256[centre],
-        keeper=path[centre],
-        bits=pl.Series(star.bits),
-        group=pl.Series(star.group).replace_strict(*_smallest(star.group, sha256), return_dtype=pl.String),
+def to_look_at(table: pl.DataFrame, settings: Curate, decided: Decided, alike: Likeness) -> pl.DataFrame:
+    """Mark the kept images that resemble another one, for a person to decide."""
+    rows = kept(table)
+    if not settings.dedupe.startswith("near") or rows.is_empty():
+        return table.with_columns(like=pl.lit(None, pl.String), like_bits=pl.lit(None, pl.Int16))
+    marked = lookalikes(rows, settings, alike, decided)
+    here = pl.col("rejected").is_null()
+    return table.join(marked, on="sha256", how="left", maintain_order="left").with_columns(
+        pl.when(here).then("like").alias("like"), pl.when(here).then("like_bits").alias("like_bits")
     )
-    rows = rows.join(images, on="sha256", how="left", maintain_order="left")
-    near = pl.format(f"near duplicate: {{}} of {DEDUPE_BITS.get(method, 0)} bits from {{}}", "bits", "keeper")
-    first = rows.unique("sha256", keep="first", maintain_order=True).select("sha256", original="path")
-    rows = rows.join(first, on="sha256", how="left", maintain_order="left")
-    same = pl.format("duplicate: identical to {}", "original")
-    why = (
-        pl.when(pl.col("path") == pl.col("keeper"))
-        .then(None)
-        .when(pl.col("path") != pl.col("original"))
-        .then(same)
-        .otherwise(near)
-    )
-    return (
-        rows.with_columns(copy=why)
-        .join(_conflicts(rows), on="path", how="left")
-        .select("path", "cluster", "group", "copy", "conflict")
-    )
-
-
-def _preference(settings: Curate) -> list[pl.Expr]:
-    """What is kept of a cluster: the preferred split, more pixels, lossless, more bytes a pixel, the first path."""
-    area = pl.col("width").cast(pl.Int64) * pl.col("height")
-    return [
-        given_split(settings).replace_strict(KEEP_FIRST, default=2, return_dtype=pl.Int8),
-        -area,
-        ~pl.col("format").is_in(LOSSLESS),
-        -(pl.col("bytes") / area),
-        pl.col("path"),
-    ]
-
-
-def _stars(images: pl.DataFrame, method: str, radius: int) -> duplicates.Stars:
-    """Clusters of distinct images, given in order of preference. An image that says nothing is like no other."""
-    own = np.arange(images.height)
-    alone = duplicates.Stars(own, np.zeros_like(own), own.copy())
-    if method not in DEDUPE_BITS:
-        return alone
-    speaking = (images["luma_std"] >= SILENT).to_numpy().nonzero()[0]
-    found = duplicates.clusters(_words(images, method)[speaking], radius, np.arange(len(speaking)))
-    alone.centre[speaking], alone.bits[speaking] = speaking[found.centre], found.bits
-    alone.group[speaking] = speaking[found.group]
-    return alone
-
-
-def _words(images: pl.DataFrame, method: str) -> duplicates.Hashes:
-    """(N, W) uint64: the hash of this method, 64 bits a word."""
-    if method == "phash":
-        return images["phash"].to_numpy().reshape(-1, 1)
-    columns = ["phash256", "dhash256"] if method == "near" else ["dhash256"]
-    text = "".join(images.select(pl.concat_str(columns)).to_series())
-    return np.frombuffer(bytes.fromhex(text), ">u8").astype(np.uint64).reshape(images.height, -1)
-
-
-def _smallest(group: duplicates.Indices, sha256: pl.Series) -> tuple[list[int], list[str]]:
-    """For each group its smallest sha256: a name that does not depend on the order of the images."""
-    smallest = pl.DataFrame({"group": group, "sha256": sha256}).group_by("group").agg(pl.col("sha256").min())
-    return smallest["group"].to_list(), smallest["sha256"].to_list()
-
-
-def _conflicts(rows: pl.DataFrame) -> pl.DataFrame:
-    """path → reason, for every image of a cluster with more than one class."""
-    astride = (
-        rows.group_by("cluster").agg(pl.col("class").n_unique().alias("n")).filter(pl.col("n") > 1).select("cluster")
-    )
-    members = rows.join(astride, on="cluster", how="semi").sort("order")
-    reasons: list[tuple[str, str]] = []
-    for (_,), cluster in members.group_by("cluster", maintain_order=True):
-        firsts = cluster.unique("class", keep="first", maintain_order=True).rows(named=True)
-        for path, sha256, name in cluster.select("path", "sha256", "class").iter_rows():
-            other = next(first for first in firsts if first["class"] != name)
-            likeness = "identical to" if other["sha256"] == sha256 else "near duplicate of"
-            reasons.append((path, f"label conflict: {likeness} {other['path']}, which is {other['class']!r}"))
-    return pl.DataFrame(reasons, schema={"path": pl.String, "conflict": pl.String}, orient="row")
 
 
 def small_classes(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
@@ -243,13 +193,13 @@ def asked_for(settings: Curate) -> set[str]:
 
 def over_the_cap(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     """The images that a shuffle by seed and image puts last; of each given split by itself, so that none is thinned
-    because another is large. Adding one image changes at most one other."""
+    because another is large. What a person pinned comes first. Adding one image changes at most one other."""
     if settings.max_per_class is None:
         return table
     rows = kept(table)
     places = pl.Series([rank(settings.seed, "cap", sha256) for sha256 in rows["sha256"]], dtype=pl.String)
     within = ["class", given_split(settings).alias("part") if is_given(rows, settings) else pl.lit("").alias("part")]
-    ranked = rows.with_columns(places.alias("place"), *within[1:]).sort("place", "path")
+    ranked = rows.with_columns(places.alias("place"), *within[1:]).sort(~pl.col("pinned"), "place", "path")
     ranked = ranked.with_columns(number=pl.int_range(pl.len()).over("class", "part"), of=pl.len().over("class", "part"))
     over = ranked.filter(pl.col("number") >= settings.max_per_class)
     sizes = dict(over.select("path", "of").iter_rows())
@@ -269,17 +219,11 @@ def without_a_split(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     return reject(table, pl.col("source_split").is_null(), "no split in the source")
 
 
-RULES: tuple[Callable[[pl.DataFrame, Curate], pl.DataFrame], ...] = (
-    unusable,
-    rejected_by_hand,
-    not_asked_for,
-    not_sampled,
-    too_small,
-    without_a_split,
-    copies,
-    small_classes,
-    over_the_cap,
-)
+Rule = Callable[[pl.DataFrame, Curate], pl.DataFrame]
+SIEVE: tuple[Rule, ...] = (
+    unusable, rejected_by_hand, not_asked_for, not_sampled, too_small, faulty, without_a_split,
+)  # fmt: skip
+SIZES: tuple[Rule, ...] = (small_classes, over_the_cap)
 
 
 def _reasons(table: pl.DataFrame) -> str:
@@ -288,21 +232,29 @@ def _reasons(table: pl.DataFrame) -> str:
 
 
 def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
-    """Publish the marked table of these settings."""
+    """Publish the marked table of these settings, and `curation.html`, which shows it."""
+    from etl.evidence import write_curation
+    from etl.extract import by_path
+
     assert isinstance(step.settings, Curate)
     extracted = done["extract"]
-    table = read_table(site.dataset.folder("extract", extracted.key) / "images.parquet")
-    by_hand, unmatched = matched(table, read_rejections(step.settings.reject))
-    marked = curate(table, step.settings, by_hand)
-    classes = class_order(marked, step.settings)
     with site.dataset.publish(step.begun) as (folder, finish):
+        table = read_table(site.dataset.folder("extract", extracted.key) / "images.parquet")
+        decided = laid_over(table, read_decisions(step.settings.reject))
+        marked = curate(table, step.settings, decided)
         write_table(marked, folder / "images.parquet")
+        classes = class_order(marked, step.settings)
+        empty = [name for name in class_names(marked, step.settings) if name not in classes]
         counts = {
-            **funnel(marked, [*classes, *(name for name in class_names(marked, step.settings) if name not in classes)]),
+            **funnel(marked, [*classes, *empty]),
             "classes": classes,
-            "unmatched": [f"{rejection.image} ({rejection.place})" for rejection in unmatched],
+            "unmatched": [f"{each.image} ({each.place})" for each in decided.unmatched],
         }
-        return finish(digest([table_digest(marked), classes]), counts)
+        content = digest([table_digest(marked), classes])
+        read = by_path(site.dataset, extracted)
+        digests = {"curation": content, "image table": extracted.digest}
+        write_curation(folder, marked, classes, counts, step.settings, read, name=site.dataset.name, digests=digests)
+        return finish(content, counts)
 
 
 def funnel(table: pl.DataFrame, classes: list[str]) -> dict[str, Any]:
@@ -323,6 +275,7 @@ def funnel(table: pl.DataFrame, classes: list[str]) -> dict[str, Any]:
         "rejected": dict(rejected.iter_rows()),
         "per_class": per_class,
         "conflicts": list(conflicts.select(pl.format("{} ({}): {}", "path", "class", what)).to_series()),
+        "waiting": table["like"].drop_nulls().len(),  # resemble another one: for a person to look at
         "elsewhere": table.height
         - sum(found.get(name, 0) for name in classes),  # without a class, or of one not asked for
     }

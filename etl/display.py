@@ -5,6 +5,7 @@ from typing import Any
 
 from rich.table import Table
 
+from etl.explain import Explanation
 from etl.steps import Step
 from manifests.console import duration, plain, table
 from manifests.recipe import SPLITS
@@ -38,6 +39,48 @@ def curated(stage: Stage) -> Iterable[str | Table]:
     yield table(("class", "found", "kept", *SPLITS), body, foot=("all", *sums))
     yield from _listed("Label conflicts, rejected on both sides:", counts["conflicts"])
     yield from _listed("Entries of the rejection lists that match no image:", counts["unmatched"])
+
+    if counts["waiting"]:
+        yield (
+            f"\n{counts['waiting']:,} kept images resemble another one without being a copy: look at them with "
+            "alacena review"
+        )
+
+
+def since(before: Stage | None, after: Stage) -> Iterable[str]:
+    """What became different, in one line; nothing where it is the first curation, or the same."""
+    if before is None or before.digest == after.digest:
+        return
+    old, new = ({"kept": each.counts["kept"]} | each.counts["rejected"] for each in (before, after))
+    changed = [
+        f"{kind} {old.get(kind, 0):,} → {new.get(kind, 0):,}" for kind in old | new if old.get(kind) != new.get(kind)
+    ]
+    what = ", ".join(changed) or "the same numbers, other images"
+    yield f"\nSince the curation before: {what}. Image by image: alacena diff"
+
+
+def explained(found: Explanation) -> Iterable[str | Table]:
+    """What the rules would reject, and what each fault would."""
+    if found.refused:
+        yield f"[bold]With these settings curate would refuse:[/bold] {plain(found.refused)}\n"
+    else:
+        yield f"With these settings curate would keep {found.kept:,} of {found.found:,}:"
+        yield table(("kind", "rejects", "such as"), [(each.kind, each.rejects, each.example) for each in found.rules])
+        yield ""
+    yield "Faults, each by itself, among the images that nothing else rejects (none is looked for unless asked):"
+    rows = [
+        (
+            each.fault + (" (asked)" if each.asked else ""),
+            "" if each.limit is None else f"{each.limit:g}",
+            each.rejects,
+            " / ".join(f"{value:.4g}" for value in each.quantiles),
+            each.examples[0] if each.examples else "",
+        )
+        for each in found.faults
+    ]
+    yield table(("fault", "limit", "rejects", "1 % / middle / 99 %", "the worst"), rows)
+    yield "\nLeave them out with --faults NAME,NAME:LIMIT. What each measures:"
+    yield table(("", ""), [(f"  {each.fault}", each.what) for each in found.faults])
 
 
 def _listed(title: str, lines: list[str]) -> Iterable[str]:

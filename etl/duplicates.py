@@ -5,8 +5,8 @@ the image that is kept, so a cluster is never a chain of images that grow less a
 """
 
 import math
-from collections.abc import Iterator
-from itertools import combinations, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, combinations, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,7 +17,13 @@ from scipy.sparse.csgraph import connected_components
 Hashes = npt.NDArray[np.uint64]  # (N, W): W words of 64 bits
 Indices = npt.NDArray[np.integer[Any]]
 
+Hints = tuple[npt.NDArray[np.uint64], npt.NDArray[np.uint64]]  # phash and dhash, (N,) each
+FoundPart = tuple[Indices, Indices, Indices]  # both ends of pairs, in any order, and their distances
+Found = Iterable[FoundPart]
+
 BLOCK = 1 << 21  # hash comparisons at a time: their 16 MB of distances stay in a shared cache
+EXACT = 50_000  # images up to which wide hashes are all compared: 10 s on one core
+HINTED = (8, 4)  # bits of phash and of dhash within which two images of more are compared whole
 
 
 class Pairs(NamedTuple):
@@ -28,6 +34,9 @@ class Pairs(NamedTuple):
     bits: Indices
 
 
+NO_PAIRS = Pairs(*(np.empty(0, np.int64) for _ in Pairs._fields))
+
+
 class Stars(NamedTuple):
     """For each image: the image its cluster is kept as, the distance to it, and its group."""
 
@@ -36,46 +45,70 @@ class Stars(NamedTuple):
     group: Indices  # smallest index that it is connected to by any pairs: groups share one split
 
 
-def clusters(hashes: Hashes, radius: int, preference: Indices) -> Stars:
-    """Stars of all images within `radius` bits of a kept one; `preference` ranks each image, the lowest kept first.
-
-    Equal hashes are one point: a hundred thousand identical images cost what one costs.
-    """
+def points(hashes: Hashes) -> tuple[Hashes, Indices]:
+    """The distinct hashes, and which of them each image has: a hundred thousand equal ones cost what one costs."""
     distinct, point = np.unique(hashes, axis=0, return_inverse=True)
-    point = point.reshape(-1)
+    return distinct, point.reshape(-1)
+
+
+def clusters(point: Indices, found: Pairs, preference: Indices) -> Stars:
+    """Stars of images, each at a point, from the pairs among points; `preference` ranks each image, lowest kept first.
+
+    Images at one point are alike, whatever else there is.
+    """
+    count = int(point.max(initial=-1)) + 1
     order = np.lexsort((preference, point))
-    best = order[np.searchsorted(point[order], np.arange(len(distinct)))]  # the image most worth keeping of each point
-    smallest = np.full(len(distinct), len(hashes))
-    np.minimum.at(smallest, point, np.arange(len(hashes)))
-    of_points = stars(len(distinct), pairs(distinct, radius), np.argsort(preference[best]))
-    group = np.full(len(distinct), len(hashes))
+    best = order[np.searchsorted(point[order], np.arange(count))]  # the image most worth keeping of each point
+    smallest = np.full(count, len(point))
+    np.minimum.at(smallest, point, np.arange(len(point)))
+    of_points = stars(count, found, np.argsort(preference[best]))
+    group = np.full(count, len(point))
     np.minimum.at(group, of_points.group, smallest)
     return Stars(best[of_points.centre[point]], of_points.bits[point], group[of_points.group[point]])
 
 
-def pairs(hashes: Hashes, radius: int) -> Pairs:
-    """All pairs of these distinct hashes within `radius` bits: 64-bit ones by bands, wider ones compared in blocks."""
-    find = _banded if hashes.shape[1] == 1 else _blocked
-    # Ten bytes a pair while they are gathered: ten thousand frames of a still camera make fifty million pairs.
-    found = [
+def pairs(hashes: Hashes, radius: int, turned: Sequence[Hashes] = (), hints: Hints | None = None) -> Pairs:
+    """All pairs of these distinct hashes within `radius` bits: 64-bit ones by bands, wider ones compared in blocks.
+
+    `turned` holds the same images' hashes mirrored or turned: a pair is then as near as it gets in any of them.
+    `hints` gives each image's phash and dhash of 64 bits: of more than EXACT images only those are compared whole that
+    are near in one of them. What that may miss is measured by `benchmarks.duplicates`.
+    """
+    if len(hashes) < 2:
+        return NO_PAIRS
+    if hashes.shape[1] == 1:
+        searches = [_banded(hashes[:, 0], radius)]
+    elif hints is not None and len(hashes) > EXACT:
+        searches = [_verified(hashes, radius, hints)]
+    else:
+        searches = [_blocked(hashes, hashes, radius)]
+    searches += [_blocked(hashes, each, radius) for each in turned]
+    return _sorted(chain.from_iterable(searches))
+
+
+def _sorted(found: Found) -> Pairs:
+    """Each pair once, first < second, at its smallest distance. Ten bytes a pair while they are gathered: ten thousand
+    frames of a still camera make fifty million pairs."""
+    parts = [
         (np.minimum(one, other).astype(np.int32), np.maximum(one, other).astype(np.int32), bits.astype(np.uint16))
-        for one, other, bits in (find(hashes, radius) if len(hashes) > 1 else ())
+        for one, other, bits in found
     ]
-    if not found:
-        return Pairs(*(np.empty(0, np.int64) for _ in Pairs._fields))
-    first, second, bits = (np.concatenate([part[i] for part in found]) for i in range(3))
-    order = np.lexsort((second, first))
-    return Pairs(first[order], second[order], bits[order])
+    if not parts:
+        return NO_PAIRS
+    first, second, bits = (np.concatenate([part[i] for part in parts]) for i in range(3))
+    order = np.lexsort((bits, second, first))
+    first, second, bits = first[order], second[order], bits[order]
+    once = np.ones(len(first), bool)
+    once[1:] = (first[1:] != first[:-1]) | (second[1:] != second[:-1])
+    return Pairs(first[once], second[once], bits[once])
 
 
-def _distance(one: Hashes, other: Hashes) -> Indices:
+def distance(one: Hashes, other: Hashes) -> Indices:
+    """Bits in which two hashes differ, row by row."""
     return np.bitwise_count(one ^ other).sum(axis=-1, dtype=np.int64)
 
 
-Found = Iterator[tuple[Indices, Indices, Indices]]  # both ends of pairs, in any order, and their distances
-
-
-def _banded(hashes: Hashes, radius: int) -> Found:
+def _banded(words: npt.NDArray[np.uint64], radius: int) -> Found:
     """Pairs of distinct 64-bit hashes, by Manku's generalised pigeonhole.
 
     Cut the bits into radius + k bands: two hashes within the radius differ in at most `radius` of them, so k agree.
@@ -83,7 +116,6 @@ def _banded(hashes: Hashes, radius: int) -> Found:
     A pair is given by the first choice in which it agrees, so that none comes twice.
     G. S. Manku, A. Jain, A. Das Sarma: Detecting Near-Duplicates for Web Crawling, WWW 2007.
     """
-    words = hashes[:, 0]
     k = _bands_to_agree(len(words), radius)
     edges = np.linspace(0, 64, radius + k + 1).round().astype(int)
     masks = [np.uint64(((1 << b) - 1) ^ ((1 << a) - 1)) for a, b in pairwise(edges.tolist())]
@@ -119,22 +151,76 @@ def _bands_to_agree(count: int, radius: int) -> int:
     return min(range(1, 5), key=work)
 
 
-def _blocked(hashes: Hashes, radius: int) -> Found:
-    """Pairs of distinct wide hashes, comparing all: the first half of the words decides most, the rest the few left."""
-    half = np.ascontiguousarray(hashes[:, : max(1, hashes.shape[1] // 2)].T)
+def _blocked(hashes: Hashes, others: Hashes, radius: int) -> Found:
+    """Pairs of wide hashes, each with all `others` behind it: half of the words decides most, the rest the few left."""
+    half = max(1, hashes.shape[1] // 2)
+    left, right = (np.ascontiguousarray(each[:, :half].T) for each in (hashes, others))
     rows = max(1, BLOCK // len(hashes))
     for start in range(0, len(hashes), rows):
-        block = half[:, start : start + rows, None]
+        block = left[:, start : start + rows, None]
         distance = np.zeros((block.shape[1], len(hashes) - start), np.uint16)
-        for one, all_others in zip(block, half[:, None, start:], strict=True):
+        for one, all_others in zip(block, right[:, None, start:], strict=True):
             distance += np.bitwise_count(one ^ all_others)
         first, second = np.nonzero(distance <= radius)
         first, second = first + start, second + start
         ahead = first < second
-        first, second = first[ahead], second[ahead]
-        bits = _distance(hashes[first], hashes[second])
-        close = bits <= radius
-        yield first[close], second[close], bits[close]
+        yield _close(hashes, others, first[ahead], second[ahead], radius)
+
+
+def _close(hashes: Hashes, others: Hashes, first: Indices, second: Indices, radius: int) -> FoundPart:
+    """Those of these pairs that are within the radius, and their distances."""
+    bits = distance(hashes[first], others[second])
+    close = bits <= radius
+    return first[close], second[close], bits[close]
+
+
+def _verified(hashes: Hashes, radius: int, hints: Hints) -> Found:
+    """Pairs of wide hashes among those that are near in phash or in dhash."""
+    for values, near in zip(hints, HINTED, strict=True):
+        for first, second in _candidates(values, near):
+            yield _close(hashes, hashes, first, second, radius)
+
+
+def _candidates(values: npt.NDArray[np.uint64], radius: int) -> Iterator[tuple[Indices, Indices]]:
+    """Images whose 64-bit hashes are equal or within the radius, each pair once, some millions at a time."""
+    distinct, value = points(values.reshape(-1, 1))
+    order = np.argsort(value, kind="stable")
+    sizes = np.bincount(value)
+    starts = np.cumsum(sizes) - sizes
+    shared = np.flatnonzero(sizes > 1)
+    near = [(one, other) for one, other, _ in _banded(distinct[:, 0], radius)] if len(distinct) > 1 else []
+    for one, other in [(shared, shared), *near]:
+        pieces = _pieces(starts[one], sizes[one], starts[other], sizes[other])
+        for part in _parts(pieces[1] * pieces[3]):
+            left, right = products(*(each[part] for each in pieces))
+            first, second = order[left], order[right]
+            ahead = first < second if one is other else np.ones(len(first), bool)
+            yield first[ahead], second[ahead]
+
+
+def _pieces(left: Indices, lefts: Indices, right: Indices, rights: Indices) -> tuple[Indices, ...]:
+    """The same pairs of ranges, those with over two million pairs cut into several."""
+    cuts = np.minimum(lefts, -(-lefts * rights // BLOCK))
+    which = np.repeat(np.arange(len(cuts)), cuts)
+    step = -(-lefts // np.maximum(cuts, 1))[which]
+    before = step * (np.arange(len(which)) - np.repeat(np.cumsum(cuts) - cuts, cuts))
+    return left[which] + before, np.clip(lefts[which] - before, 0, step), right[which], rights[which]
+
+
+def _parts(sizes: Indices) -> Iterator[slice]:
+    """Consecutive slices whose sizes add up to about two million."""
+    edges = np.searchsorted(np.cumsum(sizes), np.arange(BLOCK, int(sizes.sum()) + BLOCK, BLOCK), side="right")
+    for start, stop in pairwise([0, *np.unique(edges).tolist(), len(sizes)]):
+        if start < stop:
+            yield slice(start, stop)
+
+
+def products(left: Indices, lefts: Indices, right: Indices, rights: Indices) -> tuple[Indices, Indices]:
+    """All pairs of the ranges left…left+lefts and right…right+rights, range pair by range pair."""
+    total = lefts * rights
+    which = np.repeat(np.arange(len(total)), total)
+    offset = np.arange(len(which)) - np.repeat(np.cumsum(total) - total, total)
+    return left[which] + offset // rights[which], right[which] + offset % rights[which]
 
 
 def stars(count: int, found: Pairs, preference: Indices) -> Stars:

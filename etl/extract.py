@@ -4,6 +4,7 @@ A file whose size and time are those of an earlier extract is not opened again. 
 comes from `etl.sources`; what the bytes say (size, hashes, problem) from `etl.images`.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -51,7 +52,7 @@ def make(step: Step, _: dict[str, Stage], site: Site) -> Stage:
             Job(found[r["source"]].container, Entry(r["member"], r["bytes"], r["stamp"], r["offset"]))
             for r in fresh.iter_rows(named=True)
         ]
-        look = partial(_look, max_pixels=settings.max_pixels, background=settings.background)
+        look = partial(_look, max_pixels=settings.max_pixels, background=settings.background, turned=settings.turned)
         results = engine.ordered_map(look, jobs, workers=site.workers, lost=_lost)
         opened = _facts_frame(fresh, list(told(results, site.progress, "opening images", len(jobs))))
         seen = (
@@ -115,10 +116,11 @@ def _known(dataset: DatasetStore, settings: Extract, files: pl.DataFrame) -> pl.
     return None
 
 
-def _look(job: Job, *, max_pixels: int, background: str) -> Facts:
+def _look(job: Job, *, max_pixels: int, background: str, turned: bool) -> Facts:
     """In a worker: read one file and say what it is."""
     try:
-        return facts(job.container.read(job.entry, FILE_LIMIT), max_pixels=max_pixels, background=background)
+        data = job.container.read(job.entry, FILE_LIMIT)
+        return facts(data, max_pixels=max_pixels, background=background, turned=turned)
     except TooLarge:
         return Facts(problem=f"too large: over {FILE_LIMIT:,} bytes")
     except OSError as error:
@@ -202,6 +204,15 @@ class Opener:
             return self.containers[source].read(Entry(member, size, stamp, offset), FILE_LIMIT)
         except (OSError, TooLarge) as error:
             raise Unusable(f"unreadable: {error}") from None
+
+
+def by_path(dataset: DatasetStore, stage: Stage) -> Callable[[str], bytes] | None:
+    """What gives the bytes of an image by its path in the table (raises Unusable); None where the source is away."""
+    try:
+        opened, places = opener(dataset, stage)
+    except UserError:
+        return None
+    return lambda path: opened.read(places.row(by_predicate=pl.col("path") == path)[1:])
 
 
 def opener(dataset: DatasetStore, stage: Stage) -> tuple[Opener, pl.DataFrame]:

@@ -1,4 +1,4 @@
-"""Bytes → pixels or a named problem; facts and hashes of a picture. Nothing else in alacena decodes an image.
+"""Bytes → pixels or a named problem, and the facts of a file. Nothing else in alacena decodes an image.
 
 The same rules hold for hashing, training and prediction: first frame, EXIF orientation applied, transparency over the
 background, 16 bits scaled, floats scaled. A JPEG is decoded at the smallest DCT scale that is not below what is asked
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
+from etl.measures import SILENT, Measures, chroma, measures
 from manifests.pixels import PixelContract
 
 R = TypeVar("R")
@@ -22,8 +23,8 @@ Pixels = npt.NDArray[np.uint8]
 
 # Only these decoders run: left to itself, Pillow would start Ghostscript for an EPS that is named .jpg.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-HASH_SIDE = 64  # pixels of the grey image that all hashes and measures are taken from
 DRAFT_SIDE = 128  # pixels: a JPEG is decoded no smaller than this for hashing
+FRAMED = {"GIF", "PNG", "WEBP", "TIFF", "AVIF"}  # may hold several pictures; what an MPO holds are previews
 
 SIGNATURES = {  # what a file says it is, where its decoder cannot read on
     b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG", b"GIF8": "GIF", b"BM": "BMP", b"II*\0": "TIFF", b"MM\0*": "TIFF",
@@ -66,57 +67,71 @@ class Facts(NamedTuple):
     format: str | None = None
     mode: str | None = None
     orientation: int | None = None
+    animated: bool | None = None
+    chroma: float | None = None
+    pixels: str | None = None
     phash: int | None = None
+    dhash: int | None = None
     phash256: str | None = None
     dhash256: str | None = None
+    turned: str | None = None
     luma_mean: float | None = None
     luma_std: float | None = None
+    luma_low: float | None = None
+    luma_high: float | None = None
+    sharpness: float | None = None
     problem: str | None = None
 
 
-def facts(data: bytes, *, max_pixels: int, background: str) -> Facts:
+def facts(data: bytes, *, max_pixels: int, background: str, turned: bool = False) -> Facts:
     """Everything extract wants to know of a file, from one reading of its bytes. Never raises for bad bytes.
 
     MemoryError is the engine's affair: it tries the file again with all the memory there is.
     """
     sha256 = hashlib.sha256(data).hexdigest()
     try:
-        return _facts(data, sha256, max_pixels, background)
+        return _facts(data, sha256, max_pixels, background, turned=turned)
     except Unusable as reason:
         return Facts(sha256, problem=str(reason))
 
 
-def _facts(data: bytes, sha256: str, max_pixels: int, background: str) -> Facts:
-    def loaded(image: ImageFile.ImageFile) -> tuple[Facts, Image.Image]:
-        mode, kind = image.mode, image.format
+def _facts(data: bytes, sha256: str, max_pixels: int, background: str, *, turned: bool) -> Facts:
+    def loaded(image: ImageFile.ImageFile) -> tuple[Facts, Measures]:
+        mode, kind, animated = image.mode, image.format, _is_animated(image)
         orientation = _orientation(image)
         header_size = image.size[::-1] if orientation >= 5 else image.size
-        scaled = image.draft("L", (DRAFT_SIDE, DRAFT_SIDE)) if kind in {"JPEG", "MPO"} else None
+        scaled = image.draft("YCbCr", (DRAFT_SIDE, DRAFT_SIDE)) if kind in {"JPEG", "MPO"} else None
         upright = _upright(image)
         width, height = header_size if scaled else upright.size
-        seen = Facts(sha256, width=width, height=height, format=kind, mode=mode, orientation=orientation)
-        return seen, eight_bit(upright, background).convert("L")
+        grey, colour = _luma_and_chroma(upright, background)
+        seen = Facts(sha256, width, height, kind, mode, orientation, animated, colour)
+        return seen, measures(grey, turned=turned)
 
-    seen, grey = _decoded(data, max_pixels, loaded)
-    small = grey.resize((HASH_SIDE, HASH_SIDE), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    luma = np.asarray(small, np.float64)
-    phash, phash256, dhash256 = hashes(small)
-    return seen._replace(
-        phash=phash,
-        phash256=phash256,
-        dhash256=dhash256,
-        luma_mean=float(luma.mean()),
-        luma_std=float(luma.std()),
-    )
+    seen, measured = _decoded(data, max_pixels, loaded)
+    seen = seen._replace(**measured._asdict())
+    return seen if measured.luma_std >= SILENT else seen._replace(pixels=_pixels_digest(data, background))
 
 
-def hashes(small: Image.Image) -> tuple[int, str, str]:
-    """phash 64, phash 256 (hex) and dhash 256 (hex) of a 64×64 grey image, as imagehash defines them."""
-    import imagehash
+def _luma_and_chroma(upright: Image.Image, background: str) -> tuple[Image.Image, float]:
+    """The grey picture, and how far its colours are from grey. A JPEG has both as they are stored."""
+    if upright.mode == "YCbCr":
+        return upright.getchannel(0), chroma(upright)
+    upright = eight_bit(upright, background)
+    return upright.convert("L"), chroma(upright) if upright.mode == "RGB" else 0.0
 
-    found = imagehash.phash(small, 8), imagehash.phash(small, 16), imagehash.dhash(small, 16)
-    phash, phash256, dhash256 = (np.packbits(each.hash).tobytes().hex() for each in found)  # as str(each), 20 × faster
-    return int(phash, 16), phash256, dhash256
+
+def _pixels_digest(data: bytes, background: str) -> str:
+    """Of every pixel as it is seen: two files with the same digest show the same, however they are stored."""
+    picture = _decoded(data, None, lambda image: eight_bit(_upright(image), background).convert("RGB"))
+    return hashlib.sha256(f"{picture.width}x{picture.height}".encode() + picture.tobytes()).hexdigest()
+
+
+def _is_animated(image: Image.Image) -> bool:
+    """Whether it has several frames; a second one that cannot be read is none."""
+    try:
+        return image.format in FRAMED and bool(getattr(image, "is_animated", False))
+    except Exception:  # whatever a decoder throws: the first frame is what counts
+        return False
 
 
 def pixels(data: bytes, contract: PixelContract) -> Pixels:

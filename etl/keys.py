@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from etl.rejections import read_rejections
+from etl.decisions import read_decisions
 from etl.sources.containers import Container, Entry, open_container
 from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError
 from manifests.recipe import Curate, Extract, Source
 
-HASH_VERSION = "2"  # raise it when a hash of the same pixels changes
+HASH_VERSION = "3"  # raise it when a hash or a measure of the same pixels changes (etl.measures)
 PIXELS_VERSION = "1"  # … when the same bytes and contract give other pixels (etl.images, etl.augmentations)
-RULES_VERSION = "1"  # … when the same table and settings give other decisions (etl.curate, etl.splits, etl.augment)
+RULES_VERSION = "2"  # … when the same table and settings give other decisions (etl.curate and its rules, etl.augment)
 CODECS = ("libjpeg_turbo", "webp", "avif", "libtiff")
 
 
@@ -68,7 +68,10 @@ def extract_inputs(settings: Extract, found: list[Listed]) -> dict[str, str]:
 
 def reader(settings: Extract) -> str:
     """What decides the facts of a file besides its bytes; facts of another reader are not used again."""
-    return f"{decoder()}; hashes {HASH_VERSION}; at most {settings.max_pixels} pixels; over {settings.background}"
+    turned = " and turned" if settings.turned else ""
+    return (
+        f"{decoder()}; hashes {HASH_VERSION}{turned}; at most {settings.max_pixels} pixels; over {settings.background}"
+    )
 
 
 def _outside(settings: Extract) -> list[Path]:
@@ -80,7 +83,7 @@ def curate_inputs(settings: Curate, images: str) -> dict[str, str]:
     return {
         "images": images,
         "rules": RULES_VERSION,
-        "rejections": digest([rejection[:2] for rejection in read_rejections(settings.reject)]),
+        "decisions": digest([[d.image, *d[2:5]] for d in read_decisions(settings.reject)]),
     }
 
 

@@ -23,7 +23,7 @@ INPUTS = {  # what a changed input is called in a sentence
     "reader": "the decoder or the hashes are of another version",
     "images": "the image table changed",
     "rules": "alacena decides by other rules since",
-    "rejections": "the rejections by hand changed",
+    "decisions": "the decisions by hand changed",
     "curated": "the curation changed",
     "views": "the views changed",
     "background": "the background changed",
@@ -64,6 +64,11 @@ def check(asked: Recipe, place: str = "") -> None:
     """Raise UserError for what the stages know and the recipe's schema cannot: before any work. `place` leads it."""
     from etl.augmentations import policy
     from etl.sources.layouts import layout_names
+
+    if asked.curate.faults:
+        from etl import faults
+
+        faults.check(asked.curate.faults, f"{place}curate.faults")
 
     policies = [("augment.policy", asked.augment.policy)]
     policies += [

@@ -37,6 +37,12 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
             is_needed = (stage, entry.key) in needed or (stage == "features" and entry.inputs.get("transform") in data)
             if not is_needed and all(step.found for step in steps if step.stage == stage):
                 found.append(_unused(dataset.folder(stage, entry.key), "no recipe in force and no run uses it"))
+    pictures = dataset.root / "thumbnails"
+    found += [_unused(pictures, "pictures of the review page; made again when looked at")] if pictures.is_dir() else []
+    found += [
+        _unused(dataset.folder("suggest", old.key), "suggestions that newer ones took the place of")
+        for old in dataset.published("suggest")[1:]
+    ]
     patterns = (".*.tmp", "*/.*.tmp", "runs/*/*/.*.tmp")
     left = sorted(each for pattern in patterns for each in dataset.root.glob(pattern) if not is_alive(each))
     found += [_unused(folder, "left by a process that was killed") for folder in left]

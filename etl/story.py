@@ -19,7 +19,9 @@ def story(image: str, dataset: DatasetStore, stages: dict[str, Stage]) -> dict[s
     told: dict[str, Any] = {"image": row}
     if row.get("cluster") is not None:
         cluster = table.filter((pl.col("cluster") == row["cluster"]) & (pl.col("path") != row["path"])).sort("path")
-        told["cluster"] = cluster.select("path", "class", "split", "rejected").to_dicts()
+        told["cluster"] = cluster.select("path", "class", "split", "rejected", "bits").to_dicts()
+        near = pl.col("sha256").eq(pl.lit(row["like"], pl.String)) | (pl.col("like") == row["sha256"])
+        told["alike"] = table.filter(near).sort("path").select("path", "class", "split", "like_bits").to_dicts()
     if "transform" in stages:
         rows = read_table(dataset.folder("transform", stages["transform"].key) / "rows.parquet")
         wanted = ["view", "parameters", "shard", "row", "split"]
@@ -58,7 +60,8 @@ def lines(told: dict[str, Any]) -> list[str]:
         )
         said.append(f"  {size}")
         said.append(
-            f"  phash {image['phash']:016x}, grey mean {image['luma_mean']:.1f}, deviation {image['luma_std']:.1f}"
+            f"  phash {image['phash']:016x}, grey mean {image['luma_mean']:.1f}, deviation {image['luma_std']:.1f}, "
+            f"sharpness {image['sharpness']:.0f}, at most {image['chroma']:.0f} of 128 from grey"
         )
     said.append(f"  the source says: class {image['label'] or 'unknown'}, split {image['source_split'] or 'none'}")
     if "rejected" in image:
@@ -68,11 +71,16 @@ def lines(told: dict[str, Any]) -> list[str]:
             else f"rejected: {image['rejected']}"
         )
         said.append(f"  {kept}")
+        said += [f"  a person decided: {image['decided']}"] if image["decided"] else []
     elif image["problem"]:
         said.append(f"  cannot be used: {image['problem']}")
     for other in told.get("cluster", []):
         state = other["rejected"] or f"kept in {other['split']}"
-        said.append(f"  same cluster: {other['path']} ({other['class']}): {state}")
+        said.append(f"  same cluster: {other['path']} ({other['class']}), {other['bits']} bits: {state}")
+    for other in told.get("alike", []):
+        bits = image["like_bits"] if other["like_bits"] is None else other["like_bits"]
+        where = f"{other['path']} ({other['class']}, {other['split']})"
+        said.append(f"  resembles {where}, {bits} bits: no copy by the rules")
     for view in told.get("views", []):
         how = "as it is" if view["view"] == 0 else f"augmented by {view['parameters']}"
         said.append(f"  view {view['view']}: {view['shard']} row {view['row']} ({view['split']}), {how}")

@@ -10,6 +10,7 @@ class Exit(IntEnum):
 
     DONE = 0
     BUG = 1
+    DIFFERS = 1
     USAGE = 2
     RECIPE = 3
     REFUSED = 4
@@ -22,7 +23,7 @@ class Exit(IntEnum):
 
 MEANINGS = {
     Exit.DONE: "done",
-    Exit.BUG: "a bug of ours; the traceback is kept",
+    Exit.BUG: "a bug of ours, with its traceback; of `diff`: the two sides differ",
     Exit.USAGE: "the command line is off",
     Exit.RECIPE: "the recipe is invalid",
     Exit.REFUSED: "the data is refused: a leak, a class mismatch, nothing left",

@@ -55,9 +55,18 @@ def _pairs(value: Any) -> Any:
     return {left.strip(): right.strip() for left, _, right in pairs}
 
 
+def _limits(value: Any) -> Any:
+    """`dark,blurred:40` or a list of such as a table of name and limit; no limit means the usual one."""
+    if isinstance(value, dict):
+        return value
+    pairs = [part.partition(":") for part in _list(value)]
+    return {name.strip(): limit.strip() or None if sign else None for name, sign, limit in pairs}
+
+
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_list)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
+Faults = Annotated[dict[str, float | None], BeforeValidator(_limits)]
 
 
 class Settings(BaseModel):
@@ -116,6 +125,7 @@ class Extract(Settings):
         default="#ffffff", pattern=r"^#[0-9a-fA-F]{6}$", description="Colour under transparent pixels, as #rrggbb."
     )
     max_pixels: int = Field(default=100_000_000, ge=1, description="Pixels above which an image is refused unopened.")
+    turned: bool = Field(default=False, description="Hash each image mirrored and turned as well, for curate --turned.")
     seed: int = Field(default=0, ge=0, description="Seed of the random sample.")
 
     @property
@@ -148,7 +158,19 @@ class Curate(Settings):
         default="near:64",
         description="Duplicates: near:BITS (phash 256 + dhash 256), phash:BITS, dhash:BITS, exact or off.",
     )
-    reject: Names = Field(default=(), description="CSV files of images to leave out: path or sha256, reason.")
+    turned: bool = Field(
+        default=False, description="Find mirrored and quarter-turned copies too; needs extract --turned."
+    )
+    on_conflict: Literal["reject", "keep"] = Field(
+        default="reject", description="Copies under several classes: reject them all, or keep the best with its class."
+    )
+    faults: Faults = Field(
+        default={},
+        description="Bad pictures to leave out, with a limit or the usual one: dark,blurred:40. See --explain.",
+    )
+    reject: Names = Field(
+        default=(), description="CSV files of decisions by hand, or of images to leave out: path or sha256, reason."
+    )
     split: str = Field(
         default="auto",
         description="Fractions train,val or train,val,test; given: the source's; auto: given if any, else 0.8,0.2.",
@@ -176,6 +198,12 @@ class Curate(Settings):
         if not radius.isdecimal() or int(radius) >= DEDUPE_BITS[method]:
             raise ValueError(f"the radius is a number of bits from 0 to {DEDUPE_BITS[method] - 1}, not {radius!r}")
         return f"{method}:{int(radius)}"
+
+    @model_validator(mode="after")
+    def _turned_needs_wide_hashes(self) -> "Curate":
+        if self.turned and self.dedupe.partition(":")[0] not in {"near", "dhash"}:
+            raise ValueError("turned copies are found by dedupe = near or dhash only")
+        return self
 
     @field_validator("split")
     @classmethod

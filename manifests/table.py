@@ -20,20 +20,32 @@ EXTRACTED = pl.Schema(
         "mode": pl.String,  # the decoder's pixel mode before conversion: RGB, L, P, CMYK, I;16, …
         "orientation": pl.Int8,  # EXIF orientation, 1 to 8; 1 is upright
         "phash": pl.UInt64,  # imagehash.phash, 8×8 bits; the first bit is the highest
+        "dhash": pl.UInt64,  # imagehash.dhash, 8×8 bits; the first bit is the highest
         "phash256": pl.String,  # imagehash.phash with hash_size 16: 64 hex digits
         "dhash256": pl.String,  # imagehash.dhash with hash_size 16: 64 hex digits
+        "turned": pl.String,  # phash256 + dhash256 of the seven turned and mirrored images; null where not asked for
+        "pixels": pl.String,  # sha256 of all pixels of an image that says nothing: it is like no other; else null
         "luma_mean": pl.Float32,  # of the 64×64 grey image, 0 to 255
         "luma_std": pl.Float32,  # of the 64×64 grey image: under 4 an image says nothing
+        "luma_low": pl.Float32,  # 5th percentile of the 64×64 grey image, 0 to 255: high where even the dark is bright
+        "luma_high": pl.Float32,  # 99th percentile: low where even the bright is dark
+        "sharpness": pl.Float32,  # variance of the Laplacian of the grey image at 128×128; low where it is blurred
+        "chroma": pl.Float32,  # largest distance of Cb or Cr from grey at 16×16, 0 to 128; 0 in a grey image
+        "animated": pl.Boolean,  # several frames; the first one is used
         "problem": pl.String,  # why it cannot be used, or null
     }
 )
 CURATED = pl.Schema(
     {
         "class": pl.String,  # after renaming and merging, or null
+        "decided": pl.String,  # what a person decided of it, in words; null where nobody did
         "cluster": pl.String,  # sha256 of the cluster's kept image; the image's own where it has no duplicate
+        "bits": pl.Int16,  # hash bits that differ from the cluster's kept image; 0 for itself
         "group": pl.String,  # smallest sha256 of all images connected by duplicates: a group shares one split
         "rejected": pl.String,  # the first reason that left it out; null while it is kept
         "split": pl.String,  # train, val, test; null where rejected
+        "like": pl.String,  # sha256 of a kept image that it resembles without being a copy: for a person to look at
+        "like_bits": pl.Int16,  # hash bits that differ from that one
     }
 )
 VIEWS = pl.Schema(

@@ -111,10 +111,18 @@ def rows(**columns: list[Any]) -> pl.DataFrame:
         "mode": ["RGB"] * count,
         "orientation": [1] * count,
         "phash": [int(digits(f"p{sha}", 16), 16) for sha in shas],
+        "dhash": [int(digits(f"e{sha}", 16), 16) for sha in shas],
         "phash256": [digits(f"q{sha}") for sha in shas],
         "dhash256": [digits(f"d{sha}") for sha in shas],
+        "turned": [None] * count,
+        "pixels": [None] * count,
         "luma_mean": [128.0] * count,
         "luma_std": [50.0] * count,
+        "luma_low": [40.0] * count,
+        "luma_high": [220.0] * count,
+        "sharpness": [900.0] * count,
+        "chroma": [60.0] * count,
+        "animated": [False] * count,
         "problem": [None] * count,
     }
     return pl.DataFrame(values | columns, schema=EXTRACTED)

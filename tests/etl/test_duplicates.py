@@ -1,9 +1,11 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.duplicates import Hashes, Pairs, Stars, clusters, pairs
+from etl.duplicates import Hashes, Pairs, Stars, clusters, pairs, points
 
 RADII = {1: (0, 1, 4, 10), 4: (0, 3, 24, 60), 8: (0, 5, 64, 120)}  # words → bits
 WIDTH_AND_RADIUS = st.sampled_from([(words, radius) for words, radii in RADII.items() for radius in radii])
@@ -42,9 +44,10 @@ def words(*values: int) -> Hashes:
     return np.array(values, np.uint64).reshape(-1, 1)
 
 
-def stars_of(hashes: Hashes, radius: int, preference: list[int] | None = None) -> Stars:
+def stars_of(hashes: Hashes, radius: int, preference: Any = None) -> Stars:
     ranked = np.arange(len(hashes)) if preference is None else np.array(preference)
-    return clusters(hashes, radius, ranked)
+    distinct, point = points(hashes)
+    return clusters(point, pairs(distinct, radius), ranked)
 
 
 class TestPairs:
@@ -83,6 +86,51 @@ class TestPairs:
         assert [pair[:2] for pair in listed(pairs(hashes, radius))] == [(0, 2), (1, 2)]
 
 
+class TestTurned:
+    """A pair is as near as it gets, mirrored and turned."""
+
+    def test_the_smallest_distance_of_all_turns_counts(self):
+        hashes = words(0b0000, 0b1111, 0b111111)
+        turned = [words(0b1, 0b1, 0b1), words(0b0, 0b11, 0b111)]
+        assert listed(pairs(np.repeat(hashes, 2, 1), 6, [np.repeat(each, 2, 1) for each in turned])) == [
+            (0, 1, 2),  # turned once: 1 bit, in both words
+            (0, 2, 2),
+            (1, 2, 2),  # turned twice
+        ]
+
+    @settings(max_examples=40, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(2, 12))
+    def test_it_is_comparing_all_with_all_turns(self, seed: int, count: int):
+        hashes = np.unique(planted(seed, count, 4, 24), axis=0)
+        turned = [np.roll(hashes, turn, 1) for turn in (1, 2)]
+        best = np.minimum.reduce([np.bitwise_count(hashes[:, None] ^ each[None]).sum(-1) for each in (hashes, *turned)])
+        expected = [(i, j, int(best[i, j])) for i, j in np.argwhere(best <= 24).tolist() if i < j]
+        assert listed(pairs(hashes, 24, turned)) == expected
+
+
+class TestHints:
+    """Above a number of images, only those near in a hash of 64 bits are compared whole."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(2, 14))
+    def test_found_are_those_that_are_near_in_either_hint(self, seed: int, count: int):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("etl.duplicates.EXACT", 1)
+            patch.setattr("etl.duplicates.BLOCK", 8)
+            hashes = np.unique(planted(seed, count, 8, 64), axis=0)
+            hints = tuple(planted(seed + n, count, 1, near)[: len(hashes), 0] for n, near in ((1, 8), (2, 4)))
+            hints = tuple(np.resize(each, len(hashes)) for each in hints)
+            near = [np.bitwise_count(each[:, None] ^ each[None]) for each in hints]
+            hinted = (near[0] <= 8) | (near[1] <= 4)
+            expected = [pair for pair in brute_force(hashes, 64) if hinted[pair[0], pair[1]]]
+            assert listed(pairs(hashes, 64, hints=(hints[0], hints[1]))) == expected
+
+    def test_up_to_that_number_hints_are_not_needed(self):
+        hashes = np.unique(planted(5, 20, 8, 64), axis=0)
+        far = np.arange(len(hashes), dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+        assert listed(pairs(hashes, 64, hints=(far, far))) == brute_force(hashes, 64)
+
+
 class TestClusters:
     """Stars: each member is within the radius of the image that is kept."""
 
@@ -116,7 +164,7 @@ class TestClusters:
         width, radius = asked
         hashes = planted(seed, count, width, radius)
         preference = np.random.default_rng(seed + 1).permutation(len(hashes))
-        found, table = clusters(hashes, radius, preference), distances(hashes)
+        found, table = stars_of(hashes, radius, preference), distances(hashes)
         for image, (centre, bits) in enumerate(zip(found.centre.tolist(), found.bits.tolist(), strict=True)):
             assert table[image, centre] == bits <= radius
             assert found.centre[centre] == centre
@@ -133,7 +181,7 @@ class TestClusters:
         hashes = planted(seed, count, width, radius)
         generator = np.random.default_rng(seed + 2)
         preference, order = generator.permutation(len(hashes)), generator.permutation(len(hashes))
-        one, other = clusters(hashes, radius, preference), clusters(hashes[order], radius, preference[order])
+        one, other = stars_of(hashes, radius, preference), stars_of(hashes[order], radius, preference[order])
         assert order[other.centre].tolist() == one.centre[order].tolist()
         assert other.bits.tolist() == one.bits[order].tolist()
         same = one.group[order][:, None] == one.group[order][None]

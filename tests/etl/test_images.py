@@ -1,3 +1,4 @@
+import io
 import struct
 import zlib
 from typing import Any
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from etl.images import FORMATS, Facts, Unusable, eight_bit, facts, hashes, pixels, resized
+from etl.images import FORMATS, Facts, Unusable, eight_bit, facts, pixels, resized
 from manifests.pixels import PixelContract
 from tests.makers import BLUE, GREEN, RED, UINT8, WHITE, array, contract, encoded, image, jpeg_bytes, quarters
 
@@ -232,15 +233,8 @@ class TestFacts:
     def test_the_digest_is_that_of_the_bytes_even_where_they_are_no_image(self):
         assert known(b"").sha256 == "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 
-    @pytest.mark.parametrize("seed", range(8))
-    def test_hashes_are_imagehashs_own(self, seed: int):
-        grey = image(64, 64, seed=seed, mode="L")
-        phash, phash256, dhash256 = hashes(grey)
-        expected = imagehash.phash(grey, 8), imagehash.phash(grey, 16), imagehash.dhash(grey, 16)
-        assert (f"{phash:016x}", phash256, dhash256) == tuple(str(each) for each in expected)
-
     def test_facts_of_a_64_px_grey_picture_are_imagehashs_own(self):
-        grey = image(64, 64, mode="L")
+        grey = Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64), dtype=UINT8))
         seen = known(encoded(grey))
         assert (f"{seen.phash:016x}", seen.phash256) == (str(imagehash.phash(grey)), str(imagehash.phash(grey, 16)))
         assert seen.dhash256 == str(imagehash.dhash(grey, 16))
@@ -257,6 +251,50 @@ class TestFacts:
         assert one.phash is not None
         assert other.phash is not None
         assert (one.phash ^ other.phash).bit_count() <= 4
+
+
+class TestMeasures:
+    """What extract measures beyond the hashes, from the same decode."""
+
+    @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP"])
+    def test_colour_is_told_from_grey_that_is_stored_in_three_channels(self, kind: str):
+        picture = image(200, 150)
+        grey = picture.convert("L").convert("RGB")
+        seen = [known(encoded(each, kind)).chroma for each in (picture, grey, picture.convert("L"))]
+        assert (seen[0] or 0) > 20
+        assert max(seen[1] or 0, seen[2] or 0) <= 1
+
+    def test_a_jpeg_has_its_stored_luma(self):
+        data = jpeg_bytes(300, 200)
+        with Image.open(io.BytesIO(data)) as picture:
+            picture.draft("L", (128, 128))
+            grey = picture.copy()
+        assert grey.mode == "L"
+        seen, other = known(data), known(encoded(grey))
+        assert (seen.phash, seen.dhash256, seen.luma_mean) == (other.phash, other.dhash256, other.luma_mean)
+
+    def test_several_frames_are_told_and_one_is_not(self):
+        frames = [image(20, 20, seed=seed) for seed in range(3)]
+        for kind in ("GIF", "WEBP", "PNG"):
+            data = encoded(frames[0], kind, save_all=True, append_images=frames[1:])
+            assert (known(data).animated, known(encoded(frames[0], kind)).animated) == (True, False)
+        assert known(encoded(frames[0], "JPEG")).animated is False
+
+    def test_only_an_image_that_says_nothing_has_a_digest_of_its_pixels(self):
+        blank = Image.new("RGB", (30, 20), (9, 9, 9))
+        seen = [known(encoded(blank, kind)).pixels for kind in ("PNG", "BMP", "TIFF")]
+        assert seen[0] is not None
+        assert len(set(seen)) == 1
+        assert known(encoded(Image.new("RGB", (30, 20), (9, 9, 8)))).pixels not in {None, seen[0]}
+        assert known(encoded(Image.new("RGB", (20, 30), (9, 9, 9)))).pixels not in {None, seen[0]}
+        assert known(encoded(image(30, 20))).pixels is None
+
+    def test_mirrored_and_turned_hashes_are_there_where_they_are_asked_for(self):
+        data = encoded(image(64, 64, mode="L"))
+        turned = facts(data, max_pixels=LIMIT, background="#ffffff", turned=True).turned or ""
+        mirrored = known(encoded(image(64, 64, mode="L").transpose(Image.Transpose.FLIP_LEFT_RIGHT)))
+        assert turned[:128] == f"{mirrored.phash256}{mirrored.dhash256}"
+        assert known(data).turned is None
 
 
 class TestReasons:
@@ -346,7 +384,8 @@ class TestReasons:
 
 def whole(seen: Facts) -> bool:
     """All facts or none, and a reason in the latter case."""
-    values = seen[1:-1]
+    at_times = {"sha256", "problem", "turned", "pixels"}  # turned and pixels are of some images only
+    values = [value for name, value in seen._asdict().items() if name not in at_times]
     return seen.sha256 is not None and (
         all(v is not None for v in values) if seen.problem is None else all(v is None for v in values)
     )

@@ -37,6 +37,7 @@ label_column = "2"
 mapping = "map.txt"
 background = "#00ff7F"
 max_pixels = 1000
+turned = true
 seed = 4
 
 [curate]
@@ -46,7 +47,10 @@ max_per_class = 400
 min_per_class = 3
 drop_small_classes = true
 min_side = 32
-dedupe = "phash:6"
+dedupe = "dhash:6"
+turned = true
+on_conflict = "keep"
+faults = "dark,blurred:40"
 reject = ["a.csv", "b.csv"]
 split = "0.7,0.15,0.15"
 given_as = { val = "test" }
@@ -131,7 +135,7 @@ class TestRoundTrip:
         read = read_recipe(tmp_path / "r.toml")
         assert Recipe.model_validate(json.loads(json.dumps(read.asked()))) == read
         assert read.extract.source == (source("a", "x", 3), source("b"))
-        assert read.curate.dedupe == "phash:6"
+        assert (read.curate.dedupe, read.curate.faults) == ("dhash:6", {"dark": None, "blurred": 40.0})
         assert read.augment.classes == {"cat": ClassAugment(copies=0), "dog": ClassAugment(policy="strong")}
         assert (read.transform.size, read.transform.normalise) == ((200, 320), "dataset")
         assert [run.run for run in read.runs] == ["scratch", "small"]

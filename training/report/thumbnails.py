@@ -1,7 +1,5 @@
 """Pictures from the shards' own pixels, as data in the page: what the model saw, and not the file it came from."""
 
-import base64
-import io
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +7,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from manifests.pages.pictures import data_url, webp
 from manifests.pixels import PixelContract
 from manifests.shards import open_rows
 
 SIDE = 128  # pixels of the longer side at the most
-QUALITY = 72  # of WebP: about 3 kB a photograph
 
 
 def thumbnail(shards: Path, shard: str, row: int, contract: PixelContract) -> str:
     """One row of a shard as a `data:` address of a WebP picture."""
     pixels = shown(np.asarray(open_rows(shards / shard).images[row]), contract)
     picture = Image.fromarray(pixels[..., 0] if contract.channels == "gray" else pixels)
-    picture.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    out = io.BytesIO()
-    picture.save(out, "WEBP", quality=QUALITY, method=4)
-    return "data:image/webp;base64," + base64.b64encode(out.getvalue()).decode()
+    return data_url(webp(picture, SIDE))
 
 
 def shown(row: npt.NDArray[Any], contract: PixelContract) -> npt.NDArray[np.uint8]:

@@ -12,10 +12,10 @@ import polars as pl
 import pytest
 
 from manifests.errors import Exit, UserError
+from manifests.pages.sections import found_sections
 from manifests.pixels import NAMED
 from tests.training.report.made import contract, made, names
-from training.report import write_report
-from training.report.page import found_sections
+from training.report import sections, write_report
 from training.report.sections.classes import worst_first
 from training.report.sections.confusion import heat_map, shade, strokes
 from training.report.sections.examples import chosen
@@ -82,7 +82,7 @@ class TestFile:
 
     def test_every_section_module_is_on_the_page_in_its_order(self, tmp_path: Path):
         tags = Page(report(tmp_path)).tags
-        found = sorted((module.ORDER, name) for name, module in found_sections().items())
+        found = sorted((module.ORDER, name) for name, module in found_sections(sections).items())
         assert [a["id"] for tag, a in tags if tag == "section"] == [name for _, name in found]
         assert found[0][1] == "answer"
 

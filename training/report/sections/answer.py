@@ -5,9 +5,9 @@ from typing import Any
 
 from markupsafe import Markup
 
-from training.report.charts import Scale
+from manifests.pages.charts import Scale
 from training.report.evidence import Evidence
-from training.report.fragments import fragment
+from training.report.templates import fragment
 
 ORDER = 10
 TITLE = "Result"

@@ -4,8 +4,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from manifests.pages.fragments import missing
 from training.report.evidence import Evidence
-from training.report.fragments import fragment, missing
+from training.report.templates import fragment
 
 ORDER = 40
 TITLE = "Classes"

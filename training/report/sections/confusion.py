@@ -7,9 +7,10 @@ from itertools import groupby
 
 from markupsafe import Markup
 
-from training.report.charts import ticks
+from manifests.pages.charts import ticks
+from manifests.pages.fragments import images, missing, percent
 from training.report.evidence import Evidence
-from training.report.fragments import fragment, images, missing, percent
+from training.report.templates import fragment
 
 ORDER = 30
 TITLE = "Confusion"

@@ -2,9 +2,10 @@
 
 from markupsafe import Markup
 
+from manifests.pages.fragments import missing
 from training.report.charts import Line, line_chart, numbers
 from training.report.evidence import Evidence
-from training.report.fragments import fragment, missing
+from training.report.templates import fragment
 
 ORDER = 20
 TITLE = "Curves"

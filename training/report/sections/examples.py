@@ -6,8 +6,9 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from manifests.pages.fragments import missing
 from training.report.evidence import Evidence
-from training.report.fragments import fragment, missing
+from training.report.templates import fragment
 from training.report.thumbnails import thumbnail
 
 ORDER = 50

@@ -4,8 +4,9 @@ from typing import Any
 
 from markupsafe import Markup
 
+from manifests.pages.fragments import count
 from training.report.evidence import Evidence
-from training.report.fragments import count, fragment
+from training.report.templates import fragment
 
 ORDER = 90
 TITLE = "Settings"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from training.report.fragments import breakable, count, duration, percent
+from manifests.pages.fragments import breakable, count, duration, percent
 
 
 @pytest.mark.parametrize(

@@ -1,9 +1,11 @@
-"""How values become HTML: one escaping template environment, and how numbers read.
+"""How values become HTML: escaping templates, how numbers read, and the policy of a page that needs nothing else.
 
 Names of classes, files and runs come from outside; they reach a page only through a template, which escapes them.
 """
 
-from functools import cache
+import base64
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -11,34 +13,45 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 FOLDER = Path(__file__).parent
+STYLE = FOLDER / "page.css"  # colours for light and dark, type, tables: what every page builds on
 THIN = "\N{NARROW NO-BREAK SPACE}"  # between thousands, and between a number and its unit
 
 
-def fragment(template: str, **values: Any) -> Markup:
-    """A template of this folder or of `sections/`, filled in; every value that is not Markup is escaped."""
-    return Markup(environment().get_template(template).render(values))
+class Templates:
+    """The templates of some folders, and the common frame; every value that is not Markup is escaped."""
+
+    def __init__(self, *folders: Path) -> None:
+        self.environment = Environment(
+            loader=FileSystemLoader([*folders, FOLDER]),
+            autoescape=True,
+            undefined=StrictUndefined,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            keep_trailing_newline=False,
+        )
+        self.environment.filters |= {
+            "percent": percent, "count": count, "images": images, "duration": duration, "fixed": fixed,
+            "short": short, "breakable": breakable,
+        }  # fmt: skip
+
+    def fragment(self, template: str, **values: Any) -> Markup:
+        return Markup(self.environment.get_template(template).render(values))
+
+
+def style_sheet(files: Iterable[Path]) -> Markup:
+    """The common style, then those of these files that are there. Ours, so it need not be escaped."""
+    return Markup("\n".join(file.read_text("utf-8") for file in (STYLE, *files) if file.is_file()))
+
+
+def policy(style: str) -> str:
+    """The content security policy of a file that holds its style and pictures, and lets nothing else in or out."""
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
 
 
 def missing(sentence: str) -> Markup:
     """What a section says where its input is not there yet."""
     return Markup('<p class="missing">{}</p>').format(sentence)
-
-
-@cache
-def environment() -> Environment:
-    made = Environment(
-        loader=FileSystemLoader([FOLDER, FOLDER / "sections"]),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=False,
-    )
-    made.filters |= {
-        "percent": percent, "count": count, "images": images, "duration": duration, "fixed": fixed, "short": short,
-        "breakable": breakable,
-    }  # fmt: skip
-    return made
 
 
 def percent(fraction: float, digits: int = 1) -> str:

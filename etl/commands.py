@@ -1,0 +1,286 @@
+"""The commands of the stages and of curation. `cli.py` has those of the runs, and is where all of them are gathered.
+
+A command parses, calls one function and prints. The heavy packages are imported by the command that needs them.
+"""
+
+import webbrowser
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from manifests.commands import Call, argument, command, option
+from manifests.console import duration, plain
+from manifests.errors import Exit, UserError
+from manifests.recipe import Curate, Extract, Recipe, Settings, checked
+from manifests.store import DatasetStore, dataset_names
+
+WORKERS = option("Processes that decode; any number gives the same bytes. [default: one a core]", metavar="N", min=0)
+
+
+def asked(call: Call) -> Recipe:
+    """What is in force for the data set of this call."""
+    from etl.pipeline import read_asked
+
+    return read_asked(call.dataset)
+
+
+def make(
+    call: Call,
+    recipe: Recipe,
+    until: str,
+    workers: int | None,
+    *,
+    heard: Callable[[Any, Any], None] | None = None,
+    retry: bool = False,
+) -> dict[str, Any]:
+    """Bring the stages up to one of them up to date, and say what was stale and why.
+
+    `heard` is given each step and its stage; `retry` opens again the files that could not be read the last time.
+    """
+    from etl.engine import default_workers
+    from etl.pipeline import NEVER, bring
+    from etl.steps import Site
+
+    dataset = DatasetStore(call.store / recipe.dataset)
+
+    def tell(step: Any, stage: Any) -> None:
+        if heard:
+            heard(step, stage)
+        if not step.is_fresh:
+            why = f" ({step.why})" if step.why != NEVER else ""
+            call.face.say(f"{step.stage}: made in {duration(stage.seconds)}{why}")
+        elif step.stage == until:
+            call.face.say(f"{step.stage}: fresh, nothing to do")
+
+    site = Site(dataset, default_workers() if workers is None else workers, call.face.tell)
+    return bring(recipe, site, until, tell, retry=retry)
+
+
+def keep(call: Call, recipe: Recipe) -> None:
+    """From now on, this is in force."""
+    from etl.pipeline import remember
+
+    remember(DatasetStore(call.store / recipe.dataset), recipe)
+
+
+@command("alacena extract ~/Downloads/clothing --dataset clothing", stage="extract", without=("source",))
+def extract(
+    call: Call,
+    settings: Extract,
+    sources: list[str] | None = argument(
+        "Folder or archive; CLASS=PATH gives all images of PATH one class.", "SOURCE…"
+    ),
+    workers: int | None = WORKERS,
+) -> None:
+    """Find and open every file of a source once: what it is, or why it cannot be used."""
+    from etl import display
+    from etl.pipeline import read_asked
+
+    if sources:
+        settings = checked(Extract, settings.asked() | {"source": sources}, "the command line", Exit.USAGE)
+    settings = settings.absolute()
+    there = {name: read_asked(DatasetStore(call.store / name)) for name in dataset_names(call.store)}
+    same = [name for name, known in there.items() if known.extract.source == settings.source]
+    name = call.name or (same[0] if len(same) == 1 else settings.name)
+    before = there.get(name) or Recipe(dataset=name)
+    recipe = before.model_copy(update={"extract": settings})
+    done = make(call, recipe, "extract", workers, retry=True)
+    keep(call, recipe)
+    call.face.show(*display.extracted(done["extract"]))
+    call.face.result(done["extract"].counts)
+
+
+@command("alacena curate --max-per-class 400", stage="curate")
+def curate(
+    call: Call,
+    settings: Curate,
+    explain: bool = option(
+        "Say what each rule and each fault would reject, and change nothing.", "--explain", default=False
+    ),
+    workers: int | None = WORKERS,
+) -> None:
+    """Decide which images stay, as which class, in which split; every file keeps its row and its reason.
+
+    Settings that are not named are those of --recipe, or the defaults: an earlier curate leaves nothing behind but a
+    person's decisions. The lists of --reject stay in force until others are named.
+    """
+    from etl import display
+
+    recipe = asked(call)
+    if "reject" not in settings.model_fields_set and recipe.curate.reject:
+        settings = settings.model_copy(update={"reject": recipe.curate.reject})
+        call.face.say(
+            f"decisions by hand: {', '.join(settings.reject)} (others with --reject FILE, none with --reject '')"
+        )
+    recipe = recipe.model_copy(update={"curate": settings.absolute()})
+    if explain:
+        show_explained(call, recipe, workers)
+        return
+    before = last_curation(call.dataset)
+    done = make(call, recipe, "curate", workers)["curate"]
+    keep(call, recipe)
+    page = call.dataset.folder("curate", done.key) / "curation.html"
+    call.face.show(*display.curated(done), *display.since(before, done), "", plain(f"The whole story: {page}"))
+    call.face.result(done.counts | {"folder": str(page.parent), "page": str(page)})
+
+
+def last_curation(dataset: DatasetStore) -> Any:
+    """The curation in force before this command, or None."""
+    from etl.pipeline import plan, read_asked
+
+    return next((step.found for step in plan(read_asked(dataset), dataset, "curate") if step.stage == "curate"), None)
+
+
+def show_explained(call: Call, recipe: Recipe, workers: int | None) -> None:
+    """What the rules would reject by these settings, and what each fault would, asked for or not."""
+    from etl import display
+    from etl.explain import explained
+
+    extracted = make(call, recipe, "extract", workers)["extract"]
+    found = explained(call.dataset, extracted, recipe.curate)
+    call.face.show(*display.explained(found))
+    call.face.result(found.as_json())
+
+
+@command("alacena review")
+def review(
+    call: Call,
+    decisions: Path | None = option(
+        "CSV that decisions are written to. [default: the one in force, else DATASET.decisions.csv]",
+        "--decisions",
+        metavar="FILE",
+    ),
+    port: int = option("Of 127.0.0.1. [default: that of the last time, or any that is free]", "--port", default=0),
+    open_page: bool = option("Open the page in the browser.", "--open", default=False),
+) -> None:
+    """Look at the images in a local web page, and decide by keyboard: reject, relabel, pin, duplicate or not.
+
+    Each decision is written at once, and holds from then on: curate again to see what it makes. Ctrl-C ends it.
+    """
+    from etl.decisions import change, decision_file
+    from etl.review.server import serve
+
+    recipe, dataset = asked(call), call.dataset
+    file = (decisions or decision_file(recipe.curate.reject) or Path(f"{dataset.name}.decisions.csv")).absolute()
+    if file.is_file() and file.stat().st_size and not decision_file([str(file)]):
+        raise UserError(f"{file}: a plain list, which a person keeps; name a file of its own with --decisions FILE.")
+    change(file, [])  # it is there from the beginning, and can be written
+    if str(file) not in (reject := recipe.curate.reject):
+        recipe = recipe.model_copy(update={"curate": recipe.curate.model_copy(update={"reject": (*reject, str(file))})})
+        keep(call, recipe)
+
+    def ready(address: str) -> None:
+        call.face.show(f"Review {plain(dataset.name)} at [bold]{address}[/bold]", f"Decisions: {plain(str(file))}")
+        call.face.say("Ctrl-C ends it; then: alacena curate")
+        if open_page:
+            webbrowser.open(address)
+
+    serve(dataset, recipe, file, port=port, ready=ready)
+
+
+@command("alacena augment --copies 2 --policy light", stage="augment")
+def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+    """Decide which augmented views each training image gets; the transform makes their pixels."""
+    from etl import display
+
+    recipe = asked(call).model_copy(update={"augment": settings})
+    done = make(call, recipe, "augment", workers)
+    keep(call, recipe)
+    call.face.show(*display.augmented(done["augment"]))
+    call.face.result(done["augment"].counts)
+
+
+@command("alacena transform --size 224", stage="transform")
+def transform(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+    """Decode every view once and write the tensor shards that training reads."""
+    from etl import display
+    from manifests.shards import read_index
+
+    dataset = call.dataset
+    recipe = asked(call).model_copy(update={"transform": settings})
+    done = make(call, recipe.model_copy(update={"runs": ()}), "transform", workers)["transform"]
+    keep(call, recipe)
+    call.face.show(*display.transformed(done, read_index(dataset.folder("transform", done.key))))
+    call.face.result(done.counts | {"digest": done.digest, "folder": str(dataset.folder("transform", done.key))})
+
+
+@command("alacena diff previous current")
+def diff(
+    call: Call,
+    before: str | None = argument("previous, current, a data set, a key, or a folder. [default: previous]", "[A]"),
+    after: str | None = argument("The same. [default: current]", "[B]"),
+) -> None:
+    """What changed between two curations or two sources: files, decisions, splits and counts. Exit code 0: nothing.
+
+    A key is that of a curate or extract stage (4 digits or more), a folder one that holds images.parquet.
+    """
+    from etl.difference import compared, shown
+
+    one, other, what = compared(before, after, call.store, call.name)
+    call.face.show(*shown(one, other, what))
+    call.face.result({"before": one.name, "after": other.name} | what.as_json())
+    if not what.is_same:
+        raise typer.Exit(Exit.DIFFERS)
+
+
+@command("alacena lock")
+def lock(
+    call: Call,
+    file: Path | None = argument("Where it is written. [default: DATASET.lock]", "[FILE]"),
+    workers: int | None = WORKERS,
+) -> None:
+    """Write down what a rebuild must come to (settings, counts, digests), for version control and run --locked."""
+    from etl.lock import lock_file, lock_of, lock_text
+    from manifests.store import write_whole
+
+    recipe, stages = asked(call), list[Any]()
+    make(call, recipe, "transform", workers, heard=lambda _, stage: stages.append(stage))
+    file = file or lock_file(recipe.dataset, None)
+    write_whole(file, lock_text(lock_of(recipe.dataset, stages)))
+    call.face.show(plain(f"{file}: {len(stages)} stages of {recipe.dataset}. Hold it with: alacena run --locked"))
+    call.face.result({"file": str(file), "stages": {stage.stage: stage.digest for stage in stages}})
+
+
+@command("alacena audit")
+def audit(
+    call: Call,
+    folder: Path | None = argument("Shards, made here or elsewhere, to be judged by their pixels.", "[FOLDER]"),
+    radius: int = option("Bits of 512 up to which two images are copies. [default: 64]", "--radius", default=64),
+    workers: int | None = WORKERS,
+) -> None:
+    """Prove that no copy of an image stands in two splits, or under two classes; or say which. Exit code 4: it does.
+
+    Without FOLDER the curation in force and its shards are judged by their tables, whatever rule removed duplicates.
+    """
+    from etl.audit import shown
+
+    audits = _audited(call, folder, radius, workers)
+    for each in audits:
+        call.face.show(*shown(each), "")
+    call.face.result([each.as_json() for each in audits])
+    if any(each.is_refused for each in audits):
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _audited(call: Call, folder: Path | None, radius: int, workers: int | None) -> list[Any]:
+    """What was looked at, and found: shards by their pixels; else the curated table, and the rows of each shard set."""
+    from etl.audit import audit_shards, audit_table, audit_views
+    from etl.decisions import laid_over, read_decisions
+    from etl.engine import default_workers
+    from etl.pipeline import plan
+    from etl.splits import is_given
+    from manifests.table import kept, read_table
+
+    if folder is not None:
+        workers = default_workers() if workers is None else workers
+        return [audit_shards(folder, radius, workers=workers, progress=call.face.tell)]
+    recipe, dataset = asked(call), call.dataset
+    curated = make(call, recipe, "curate", workers)["curate"]
+    table = read_table(dataset.folder("curate", curated.key) / "images.parquet")
+    decided = laid_over(table, read_decisions(recipe.curate.reject))
+    audits = [audit_table(table, radius, decided, is_given=is_given(kept(table), recipe.curate))]
+    shards = [step.found.key for step in plan(recipe, dataset) if step.stage == "transform" and step.found]
+    rows = (read_table(dataset.folder("transform", key) / "rows.parquet") for key in shards)
+    return audits + [audit_views(each, table) for each in rows]

@@ -1,0 +1,265 @@
+"""Copies among the images that are left: which resemble each other, which of them stays, and whose label is believed.
+
+`likeness` finds all pairs of similar images from their hashes (by `etl.duplicates`), `decide` makes clusters of the
+rows that are left and says of each why it is a copy or in conflict, `lookalikes` names what a person should look at.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+import polars as pl
+
+from etl import duplicates
+from etl.decisions import Decided
+from etl.duplicates import NO_PAIRS, Hashes, Indices, Pairs, Stars
+from etl.measures import SILENT, TURNS
+from etl.splits import given_split
+from manifests.errors import UserError
+from manifests.recipe import DEDUPE_BITS, Curate
+
+LOSSLESS = ["PNG", "BMP", "TIFF"]
+KEEP_FIRST = {"test": 0, "val": 1, "train": 2}  # of two copies, the one in a split that judges is kept
+NEEDED = [
+    "path", "sha256", "class", "source_split", "width", "height", "format", "bytes", "luma_std", "pinned",
+]  # fmt: skip
+LOOK = 1.5  # times the radius of a duplicate: what resembles a kept image that much waits for a person (`near` only)
+
+
+class Likeness(NamedTuple):
+    """Images as points, of which those with equal hashes are one, and all pairs of points that are near enough.
+
+    Near enough is up to the distance at which a person should look. Images that say nothing are points by their pixels
+    and near to no other.
+    """
+
+    points: pl.DataFrame  # sha256, point
+    pairs: Pairs  # of points
+    words: Hashes  # (points, W): the hash of each point; zeros where it says nothing
+    radius: int  # bits up to which two images are duplicates
+
+    def covers(self, rows: pl.DataFrame) -> bool:
+        """Whether all of these rows were compared: one that a person relabelled may have come in since."""
+        return bool(rows["sha256"].is_in(self.points["sha256"].implode()).all())
+
+
+def likeness(rows: pl.DataFrame, settings: Curate) -> Likeness:
+    """Of rows that have hashes. Made of their hashes and the method alone, whatever a person decides."""
+    method, _, bits = settings.dedupe.partition(":")
+    compares = method in DEDUPE_BITS
+    images = rows.unique("sha256", keep="any").sort("sha256")
+    speaks = pl.lit(compares) & (pl.col("luma_std") >= SILENT)
+    loud, silent = images.filter(speaks), images.filter(~speaks)
+    distinct, point = duplicates.points(_words(loud, method)) if compares else (np.empty((0, 1), np.uint64), NONE)
+    found = _pairs(distinct, loud[np.unique(point, return_index=True)[1]], settings) if loud.height else NO_PAIRS
+    own = pl.coalesce("pixels", "sha256") if compares else pl.col("sha256")
+    quiet = silent.select("sha256", point=own.rank("dense").cast(pl.Int64) - 1 + len(distinct))
+    known = pl.concat([loud.select("sha256", point=pl.Series(point, dtype=pl.Int64)), quiet])
+    blank = np.zeros((quiet["point"].n_unique(), distinct.shape[1]), np.uint64)
+    return Likeness(known, found, np.concatenate([distinct, blank]), int(bits or 0))
+
+
+NONE = np.empty(0, np.int64)
+
+
+def _pairs(distinct: Hashes, images: pl.DataFrame, settings: Curate) -> Pairs:
+    """Pairs of distinct hashes; `images` has one image of each, in their order."""
+    method, _, bits = settings.dedupe.partition(":")
+    turned = _turned(images, method) if settings.turned else []
+    hints = images["phash"].to_numpy(), images["dhash"].to_numpy()
+    if method != "near":
+        return duplicates.pairs(distinct, int(bits), turned)
+    return duplicates.pairs(distinct, int(int(bits) * LOOK), turned, hints)
+
+
+def _words(images: pl.DataFrame, method: str) -> Hashes:
+    """(N, W) uint64: the hash of this method, 64 bits a word."""
+    if method == "phash":
+        return images["phash"].to_numpy().reshape(-1, 1)
+    columns = ["phash256", "dhash256"] if method == "near" else ["dhash256"]
+    return _of_hex(images.select(pl.concat_str(columns)).to_series())
+
+
+def _of_hex(texts: pl.Series) -> Hashes:
+    words = np.frombuffer(bytes.fromhex("".join(texts)), ">u8").astype(np.uint64)
+    return words.reshape(len(texts), len(texts[0]) // 16 if len(texts) else 1)
+
+
+def _turned(images: pl.DataFrame, method: str) -> list[Hashes]:
+    """The hashes of the seven mirrored and turned pictures of each image, turn by turn."""
+    if images["turned"].null_count():
+        raise UserError("curate.turned: the images were hashed only as they stand; run extract again with --turned.")
+    words = _of_hex(images["turned"]).reshape(images.height, len(TURNS), -1)
+    first = words.shape[2] // 2 if method == "dhash" else 0  # phash 256, then dhash 256
+    return [np.ascontiguousarray(words[:, turn, first:]) for turn in range(len(TURNS))]
+
+
+def decide(rows: pl.DataFrame, settings: Curate, alike: Likeness, decided: Decided) -> pl.DataFrame:
+    """path → cluster, bits, group, `copy` (why it is a copy) and `conflict` (why its label cannot be believed)."""
+    rows = rows.select(NEEDED).sort(_preference(settings)).with_row_index("order")
+    images = rows.unique("sha256", keep="first", maintain_order=True)
+    point, found, words = _present(images, alike, decided)
+    same = _by_hand(images, point, words, decided)
+    near = Pairs(*(part[found.bits <= alike.radius] for part in found))
+    star = duplicates.clusters(point, Pairs(*map(np.concatenate, zip(near, same, strict=True))), _own(images))
+    rows = rows.join(_clustered(images, star, point, (words, alike.radius), decided), on="sha256", how="left")
+    return (
+        rows.sort("order")
+        .with_columns(copy=_why(settings))
+        .join(_conflicts(rows, settings), on="path", how="left")
+        .select("path", "cluster", "bits", "group", "copy", "conflict")
+    )
+
+
+def _preference(settings: Curate) -> list[pl.Expr]:
+    """What is kept of a cluster: what a person pinned, the preferred split, more pixels, lossless, more bytes a pixel,
+    the first path."""
+    area = pl.col("width").cast(pl.Int64) * pl.col("height")
+    return [
+        ~pl.col("pinned"),
+        given_split(settings).replace_strict(KEEP_FIRST, default=2, return_dtype=pl.Int8),
+        -area,
+        ~pl.col("format").is_in(LOSSLESS),
+        -(pl.col("bytes") / area),
+        pl.col("path"),
+    ]
+
+
+def _own(images: pl.DataFrame) -> Indices:
+    return np.arange(images.height)
+
+
+def _present(images: pl.DataFrame, alike: Likeness, decided: Decided) -> tuple[Indices, Pairs, Hashes]:
+    """Each image's point among those that are here, the pairs of these points, and their hashes.
+
+    An image that a person told apart from another gets a point of its own: what holds for it holds for no other.
+    """
+    apart = {sha256 for pair in decided.unlike for sha256 in pair} | decided.like_none
+    old = images.select("sha256").join(alike.points, on="sha256", how="left", maintain_order="left")["point"].to_numpy()
+    alone = np.where(images["sha256"].is_in(list(apart)).to_numpy(), _own(images) + 1, 0)
+    key, point = np.unique(np.column_stack([old, alone]), axis=0, return_inverse=True)
+    point, of = point.reshape(-1), key[:, 0]
+    found = alike.pairs
+    starts, sizes = zip(*(_ranges(of, ends) for ends in (found.first, found.second)), strict=True)
+    first, second = duplicates.products(starts[0], sizes[0], starts[1], sizes[1])
+    bits = np.repeat(found.bits, sizes[0] * sizes[1])
+    shared, count = np.unique(of, return_counts=True)
+    twins = _ranges(of, shared[count > 1])
+    one, other = duplicates.products(*twins, *twins)
+    ahead = one < other
+    every = Pairs(
+        np.concatenate([first, one[ahead]]),
+        np.concatenate([second, other[ahead]]),
+        np.concatenate([bits, np.zeros(int(ahead.sum()), bits.dtype)]),
+    )
+    return point, _without(every, images, point, decided), alike.words[of]
+
+
+def _ranges(ordered: Indices, values: Indices) -> tuple[Indices, Indices]:
+    """Where each value's run begins in the ordered array, and how long it is: 0 where it is not there."""
+    start = np.searchsorted(ordered, values)
+    return start, np.searchsorted(ordered, values, side="right") - start
+
+
+def _without(found: Pairs, images: pl.DataFrame, point: Indices, decided: Decided) -> Pairs:
+    """The pairs but those that a person called no duplicates."""
+    places = dict(zip(images["sha256"], point.tolist(), strict=True)) if decided.unlike or decided.like_none else {}
+    alone = [places[sha256] for sha256 in decided.like_none if sha256 in places]
+    told = [sorted((places[a], places[b])) for a, b in decided.unlike if a in places and b in places]
+    span = int(point.max(initial=0)) + 1
+    low, high = np.minimum(found.first, found.second), np.maximum(found.first, found.second)
+    gone = np.isin(low * np.int64(span) + high, [a * span + b for a, b in told])
+    gone |= np.isin(low, alone) | np.isin(high, alone)
+    return Pairs(*(part[~gone] for part in found))
+
+
+def _by_hand(images: pl.DataFrame, point: Indices, words: Hashes, decided: Decided) -> Pairs:
+    """The pairs that a person called duplicates, however far apart their hashes are."""
+    places = dict(zip(images["sha256"], point.tolist(), strict=True)) if decided.same else {}
+    told = {(places[a], places[b]) for a, b in decided.same if a in places and b in places}
+    ends = np.array([pair for pair in sorted(told) if pair[0] != pair[1]], np.int64).reshape(-1, 2)
+    return Pairs(ends[:, 0], ends[:, 1], duplicates.distance(words[ends[:, 0]], words[ends[:, 1]]))
+
+
+def _clustered(
+    images: pl.DataFrame, star: Stars, point: Indices, alike: tuple[Hashes, int], decided: Decided
+) -> pl.DataFrame:
+    """sha256 → cluster, bits, group, and of its keeper: where it is, and how the image came to be its copy."""
+    words, radius = alike
+    sha256, path, silent = images["sha256"], images["path"], images["luma_std"] < SILENT
+    centre = pl.Series(star.centre, dtype=pl.Int64)
+    ends = zip(sha256, sha256[centre], strict=True)
+    return images.select(
+        "sha256",
+        cluster=sha256[centre],
+        bits=pl.Series(star.bits, dtype=pl.Int16),
+        group=pl.Series(star.group),
+        original="path",
+        keeper=path[centre],
+        by_hand=pl.Series([tuple(sorted(pair)) in decided.same for pair in ends], dtype=pl.Boolean),
+        blank=silent & silent[centre],
+        was_turned=pl.Series(duplicates.distance(words[point], words[point[star.centre]]) > radius),
+    ).with_columns(group=pl.col("sha256").min().over("group"))
+
+
+def _why(settings: Curate) -> pl.Expr:
+    """Why a row is a copy, in words; null where it is the one that is kept, or pinned."""
+    method = settings.dedupe.partition(":")[0]
+    near = pl.format(
+        f"near duplicate: {{}} of {DEDUPE_BITS.get(method, 0)} bits from {{}}{{}}",
+        "bits",
+        "keeper",
+        pl.when("was_turned").then(pl.lit(", mirrored or turned")).otherwise(pl.lit("")),
+    )
+    return (
+        pl.when((pl.col("path") == pl.col("keeper")) | pl.col("pinned"))
+        .then(None)
+        .when(pl.col("path") != pl.col("original"))
+        .then(pl.format("duplicate: identical to {}", "original"))
+        .when("by_hand")
+        .then(pl.format("duplicate by hand: of {}", "keeper"))
+        .when("blank")
+        .then(pl.format("blank duplicate: says nothing, and has the same pixels as {}", "keeper"))
+        .otherwise(near)
+    )
+
+
+def _conflicts(rows: pl.DataFrame, settings: Curate) -> pl.DataFrame:
+    """path → reason, for the images of a cluster with more than one class of which none, or not theirs, is believed."""
+    mixed = rows.group_by("cluster").agg(pl.col("class").n_unique().alias("n")).filter(pl.col("n") > 1)
+    members = rows.join(mixed, on="cluster", how="semi").sort("order")
+    reasons: list[tuple[str, str]] = []
+    for (_,), cluster in members.group_by("cluster", maintain_order=True):
+        believed = {name: path for path, name in reversed(cluster.filter("pinned").select("path", "class").rows())}
+        if believed:
+            name, path = next(reversed(believed.items()))
+            wrong = cluster.filter(~pl.col("class").is_in(list(believed)))["path"]
+            reasons += [
+                (each, f"label conflict: a copy of {path}, which a person pinned as {name!r}") for each in wrong
+            ]
+        elif settings.on_conflict == "reject":
+            reasons += _disbelieved(cluster)
+    return pl.DataFrame(reasons, schema={"path": pl.String, "conflict": pl.String}, orient="row")
+
+
+def _disbelieved(cluster: pl.DataFrame) -> list[tuple[str, str]]:
+    """Every member, and another one of another class."""
+    firsts = cluster.unique("class", keep="first", maintain_order=True).rows(named=True)
+    reasons: list[tuple[str, str]] = []
+    for path, sha256, name in cluster.select("path", "sha256", "class").iter_rows():
+        other = next(first for first in firsts if first["class"] != name)
+        likeness = "identical to" if other["sha256"] == sha256 else "near duplicate of"
+        reasons.append((path, f"label conflict: {likeness} {other['path']}, which is {other['class']!r}"))
+    return reasons
+
+
+def lookalikes(rows: pl.DataFrame, settings: Curate, alike: Likeness, decided: Decided) -> pl.DataFrame:
+    """sha256 → like, like_bits: of the kept images those that resemble another one without being a copy of it.
+
+    Stars again: each is named once, with the kept image that one would keep of the two.
+    """
+    images = rows.sort(_preference(settings)).unique("sha256", keep="first", maintain_order=True)
+    point, found, _ = _present(images, alike, decided)
+    star = duplicates.clusters(point, Pairs(*(part[found.bits > alike.radius] for part in found)), _own(images))
+    like = images["sha256"][pl.Series(star.centre, dtype=pl.Int64)]
+    marked = images.select("sha256", like=like, like_bits=pl.Series(star.bits, dtype=pl.Int16))
+    return marked.filter(pl.col("like_bits") > 0)

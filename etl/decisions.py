@@ -1,0 +1,222 @@
+"""What a person decided, image by image: read from CSV files, written to one, and laid over the image table.
+
+`sha256,path,decision,class,reason,when`: small, readable, at home in version control. The sha256 says which image is
+meant, the path is for the reader (or stands for the image where there is no sha256). `class` belongs to relabel;
+for the two decisions about a pair `reason` begins with the other image's sha256, or is its path. A plain list of
+`path,reason` rejects. The page of `etl.review` writes such a file, `curate --reject` reads any number of them.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from manifests.errors import Exit, UserError, known
+from manifests.store import write_whole
+
+if TYPE_CHECKING:  # `etl.keys` reads decisions without loading polars
+    import polars as pl
+
+SHA256_DIGITS = 64
+COLUMNS = ("sha256", "path", "decision", "class", "reason", "when")
+REJECT, RELABEL, DUPLICATE, NOT_DUPLICATE, PIN = "reject", "relabel", "duplicate", "not duplicate", "pin"
+KINDS = {
+    REJECT: "left out, for the reason given",
+    RELABEL: "is of this class",
+    DUPLICATE: "shows what the other one shows",
+    NOT_DUPLICATE: "is no copy of the other one, or, where none is named, of any",
+    PIN: "stays: kept before its copies, whatever the rules and the cap say",
+}
+
+
+class Decision(NamedTuple):
+    """One line: which image, what was decided, and where that is written."""
+
+    sha256: str  # 64 digits, or empty
+    path: str
+    decision: str  # of KINDS
+    class_name: str = ""
+    reason: str = ""
+    when: str = ""  # UTC, 2026-11-21T10:42:00Z
+    place: str = ""  # FILE:LINE
+
+    @property
+    def image(self) -> str:
+        return self.sha256 or self.path
+
+    @property
+    def other(self) -> str:
+        """The other image of a decision about a pair: its sha256, or its path; empty where none is named."""
+        if self.decision not in {DUPLICATE, NOT_DUPLICATE}:
+            return ""
+        first = self.reason.partition(" ")[0].lower()
+        return first if is_sha256(first) else self.reason
+
+    @property
+    def slot(self) -> tuple[str, str]:
+        """What it decides: of two decisions in one slot the later one holds. Rejected or pinned; class; each pair."""
+        what = {REJECT: "stays", PIN: "stays", RELABEL: "class"}.get(self.decision, f"pair {self.other}")
+        return self.image, what
+
+    def known(self, shas: Mapping[str, str]) -> "Decision":
+        """With the sha256 of its path, where it has none of its own."""
+        return self if self.sha256 else self._replace(sha256=shas.get(self.path, ""))
+
+
+def is_sha256(text: str) -> bool:
+    return len(text) == SHA256_DIGITS and all(c in "0123456789abcdef" for c in text.lower())
+
+
+def read_decisions(files: Iterable[str | Path]) -> list[Decision]:
+    """Every line of every file, in order. Raises UserError (exit 2) for a file or a line that cannot be understood."""
+    return [decision for file in files for decision in _read(Path(file))]
+
+
+def _read(file: Path) -> list[Decision]:
+    try:
+        lines = list(csv.reader(file.read_text("utf-8-sig").splitlines()))
+    except FileNotFoundError:
+        raise UserError(
+            f"{file}: no such list of decisions; expected a CSV of path or sha256, reason.", Exit.USAGE
+        ) from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{file}: not readable as CSV in UTF-8: {error}.", Exit.USAGE) from None
+    head = [name.strip().lower() for name in lines[0]] if lines else []
+    has_header = bool({"sha256", "path", "image"} & set(head))
+    names = head if has_header else ["image", "reason"]
+    body = lines[has_header:]
+    rows = [dict(zip(names, map(str.strip, line), strict=False)) for line in body]
+    found = [_decision(row, f"{file}:{number}") for number, row in enumerate(rows, 1 + has_header)]
+    return [decision for decision in found if decision.image and not decision.image.startswith("#")]
+
+
+def _decision(row: dict[str, str], place: str) -> Decision:
+    """One line; `image` may be either name. What it decides is checked, so that no decision is lost unnoticed."""
+    image = row.get("image", "")
+    sha256 = (row.get("sha256", "") or (image if is_sha256(image) else "")).lower()
+    kind = row.get("decision", "").lower().replace("_", " ") or REJECT
+    name, reason = row.get("class", ""), row.get("reason", "")
+    if sha256.startswith("#") or kind in KINDS:
+        if kind == RELABEL and not name:
+            raise UserError(f"{place}: relabel needs a class.", Exit.USAGE)
+        reason = reason or ("no reason given" if kind == REJECT else "")
+        return Decision(sha256, row.get("path", "") or image, kind, name, reason, row.get("when", ""), place)
+    raise UserError(f"{place}: unknown decision {kind!r}. {known(kind, KINDS)}", Exit.USAGE)
+
+
+def decision_file(files: Iterable[str]) -> Path | None:
+    """The first of these lists that has every column, and so can be written to."""
+    for file in map(Path, files):
+        try:
+            with file.open(encoding="utf-8-sig") as lines:
+                if tuple(lines.readline().strip().split(",")) == COLUMNS:
+                    return file
+        except (OSError, UnicodeDecodeError):
+            continue
+    return None
+
+
+class Decided(NamedTuple):
+    """Decisions laid over an image table. Paths are rows; pairs are of sha256, the smaller first."""
+
+    rejected: dict[str, str]  # path → reason
+    relabelled: dict[str, Decision]  # path → the decision that names its class
+    pinned: frozenset[str]  # paths
+    same: frozenset[tuple[str, str]]
+    unlike: frozenset[tuple[str, str]]
+    like_none: frozenset[str]  # sha256 of images that are a copy of no other
+    unmatched: list[Decision]  # that name no row
+
+
+NOTHING = Decided({}, {}, frozenset(), frozenset(), frozenset(), frozenset(), [])
+
+
+def laid_over(table: "pl.DataFrame", decisions: Sequence[Decision]) -> Decided:
+    """What the decisions say of the rows of this table. An image that lies there twice is meant twice."""
+    if not decisions:
+        return NOTHING
+    paths, shas = _named(table)
+    rejected: dict[str, str] = {}
+    relabelled: dict[str, Decision] = {}
+    pinned: set[str] = set()
+    pairs: dict[str, set[tuple[str, str]]] = {DUPLICATE: set(), NOT_DUPLICATE: set()}
+    like_none: set[str] = set()
+    unmatched: list[Decision] = []
+    for decision in {each.known(shas).slot: each for each in decisions}.values():  # the last one of each slot
+        rows = paths.get(decision.sha256) or ([] if decision.sha256 else [decision.path] * (decision.path in shas))
+        other = shas.get(decision.other, decision.other)
+        if not rows or (decision.other and other not in paths):
+            unmatched.append(decision)
+        elif decision.decision == REJECT:
+            rejected |= dict.fromkeys(rows, decision.reason)
+        elif decision.decision == PIN:
+            pinned |= set(rows)
+        elif decision.decision == RELABEL:
+            relabelled |= dict.fromkeys(rows, decision)
+        elif other:
+            one, two = sorted((shas[rows[0]], other))
+            pairs[decision.decision] |= {(one, two)}
+        else:
+            like_none |= {shas[rows[0]]}
+    same, unlike = (frozenset(pairs[kind]) for kind in (DUPLICATE, NOT_DUPLICATE))
+    return Decided(rejected, relabelled, frozenset(pinned), same, unlike, frozenset(like_none), unmatched)
+
+
+def words(decided: Decided) -> dict[str, str]:
+    """Path → what was decided of it, for a person to read."""
+    said: dict[str, list[str]] = {path: [REJECT] for path in decided.rejected}
+    for path, decision in decided.relabelled.items():
+        said.setdefault(path, []).append(f"{RELABEL} {decision.class_name}")
+    for path in decided.pinned:
+        said.setdefault(path, []).append(PIN)
+    return {path: ", ".join(each) for path, each in said.items()}
+
+
+def _named(table: "pl.DataFrame") -> tuple[dict[str, list[str]], dict[str, str]]:
+    """sha256 → its paths, and path → its sha256."""
+    paths: dict[str, list[str]] = {}
+    rows = table.select("path", "sha256").rows()
+    for path, sha256 in rows:
+        paths.setdefault(sha256 or "", []).append(path)
+    return paths, {path: sha256 or "" for path, sha256 in rows}
+
+
+def change(file: Path, put: Sequence[Decision], drop: Sequence[Decision] = ()) -> list[Decision]:
+    """Write decisions to the file and take others out, whole or not at all; what stands in it then.
+
+    Whoever else writes to it at the same time waits: nobody's decision is overwritten. Sorted by path, so that two
+    people's changes meet in version control only where they decide on the same image.
+    """
+    with _alone(file):
+        there = {each.slot: each for each in (read_decisions([file]) if file.exists() else [])}
+        for decision in drop:
+            there.pop(decision.slot, None)
+        there |= {decision.slot: decision for decision in put}
+        kept = sorted(there.values(), key=lambda each: (each.path, each.slot))
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        writer.writerows(each._replace(reason=" ".join(each.reason.split()))[:6] for each in kept)
+        write_whole(file, out.getvalue())
+    return kept
+
+
+@contextmanager
+def _alone(file: Path) -> Generator[None]:
+    """The only writer, among processes and threads, while the block runs; where the system has no locks, at least of
+    this thread. The lock lies on the file's folder, for the file itself is replaced."""
+    try:
+        import fcntl
+    except ImportError:  # Windows
+        yield
+        return
+    file.parent.mkdir(parents=True, exist_ok=True)
+    folder = os.open(file.parent, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)

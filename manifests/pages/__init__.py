@@ -1,0 +1,4 @@
+"""What every page that alacena writes or serves shares: escaping templates, how numbers read, colours, and a policy.
+
+`fragments` fills templates in, `page.css` is the style they build on, `pictures` puts a picture into a page.
+"""

@@ -13,7 +13,7 @@ import shutil
 import socket
 import time
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -201,7 +201,8 @@ def write_whole(file: Path, text: str) -> None:
         temporary.replace(file)
         flush(file.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
         raise UserError(f"{file}: cannot be written ({error.strerror}); the one before is kept.") from None
 
 

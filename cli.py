@@ -23,7 +23,7 @@ from etl.commands import WORKERS, asked, keep, make
 from manifests.commands import STORE, Call, app, argument, command, option
 from manifests.console import plain, table
 from manifests.errors import Exit, UserError
-from manifests.recipe import RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
+from manifests.recipe import COMMAND_LINE, RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore
 
 DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
@@ -108,6 +108,43 @@ def measure(call: Call, folder: Path, split: str | None, device: str) -> dict[st
     files = {"Predictions": found.folder / "predictions.csv", "Report": report}
     call.face.show(*display.evaluated(found), "", *(plain(f"{name}: {file}") for name, file in files.items()))
     return found.as_json() | {"folder": str(found.folder), "report": str(report)}
+
+
+@command("alacena suggest --model torchvision/mobilenet_v2 --weights default")
+def suggest(
+    call: Call,
+    model: str | None = option("Backbone, with --weights: torchvision/NAME or timm/NAME.", "--model", metavar="NAME"),
+    weights: str = option("default (the library's own) or FILE.safetensors.", default="default", metavar="FILE"),
+    run: str | None = option("The model of a run instead. [default: the newest, where no --model is named]", "--run"),
+    folds: int = option("Parts of the images; each is judged by the others. [default: 10]", "--folds", default=10),
+    seed: int = option("Seed of the parts.", "--seed", default=0),
+    limit: int = option("Suggestions listed; the CSV has all. [default: 12]", "--limit", default=12),
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+) -> None:
+    """Which images probably carry the wrong class, and the likely one. Rejects nothing: look at them with review.
+
+    Each image is judged by a classifier on the features of a frozen backbone that has not seen it.
+    """
+    from training.catalog import check
+    from training.folders import find_run, read_facts
+    from training.suggest import FILE, read_suggestions, suggested
+    from training.suggest import suggest as judge
+
+    folder = None if model else find_run(call.dataset, run)
+    settings = checked(Train, {"model": model, "weights": weights} if model else {}, COMMAND_LINE, Exit.USAGE)
+    settings = settings.absolute()
+    if model:
+        check(settings)
+    recipe = asked(call).model_copy(update={"runs": ()})
+    made = read_facts(folder)["transform"] if folder else make(call, recipe, "transform", workers)["transform"].key
+    stage = judge(
+        call.dataset, made, settings, run=folder, device=device, folds=folds, seed=seed, progress=call.face.tell
+    )
+    place = call.dataset.folder("suggest", stage.key)
+    listed = read_suggestions(place)
+    call.face.show(*suggested(stage, listed, limit), "", plain(f"All of them: {place / FILE}"), "Next: alacena review")
+    call.face.result(stage.counts | {"file": str(place / FILE), "suggestions": listed.to_dicts()})
 
 
 @command("alacena run manifests/recipes/food15.toml --source ~/Downloads/food")

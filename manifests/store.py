@@ -266,6 +266,13 @@ def versions() -> dict[str, str]:
     """The versions that could change a result: Python and the packages already imported that the stage used."""
     import sys
 
-    names = {"polars": "polars", "PIL": "pillow", "numpy": "numpy", "imagehash": "imagehash", "torch": "torch"}
+    names = {
+        "polars": "polars",
+        "PIL": "pillow",
+        "numpy": "numpy",
+        "imagehash": "imagehash",
+        "torch": "torch",
+        "sklearn": "scikit-learn",
+    }
     found = {names[m]: str(sys.modules[m].__version__) for m in names if m in sys.modules}
     return {"python": sys.version.split()[0]} | found

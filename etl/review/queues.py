@@ -11,6 +11,7 @@ from typing import NamedTuple
 import polars as pl
 
 from etl.decisions import Decided
+from manifests.pages.fragments import THIN
 
 PAGE = 10_000  # tiles of one page
 CONFLICT = "label conflict"
@@ -213,7 +214,7 @@ def suggested(known: Known) -> list[Group]:
     """Images that probably carry the wrong class, the most suspicious first."""
     rows = {row.path: row for row in known.rows}
     tiles = [
-        Tile(row.id, f"{row.class_name} → {each.likely} {100 * each.p_likely:.0f} %", likely=each.likely)
+        Tile(row.id, f"{row.class_name} → {each.likely} {100 * each.p_likely:.0f}{THIN}%", likely=each.likely)
         for each in known.suggestions
         if (row := rows.get(each.path))
     ]

@@ -2,10 +2,12 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import urllib.request
 from pathlib import Path
 
 import polars as pl
@@ -150,6 +152,63 @@ class TestEvidence:
         found = alacena("audit", cwd=tmp_path)
         assert found.returncode == 4
         assert "val/cup/copy.bmp (val, cup): 0 of 512 bits from train/cup/000.png (train, cup)" in found.stdout
+
+
+class TestReview:
+    """The page that the command serves: what is decided there holds in the next curate."""
+
+    def test_a_decision_is_written_at_once_and_curate_takes_it(self, tmp_path: Path):
+        class_folders(tmp_path / "photos", {"cup": 6, "jar": 6})
+        done("extract", "photos", cwd=tmp_path)
+        environment = os.environ | {"ALACENA_STORE": "store", "NO_COLOR": "1", "PYTHONUNBUFFERED": "1"}
+        command = [sys.executable, str(CLI), "review"]
+        server = subprocess.Popen(
+            command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        try:
+            assert server.stdout is not None
+            address = server.stdout.readline().split()[-1]
+            assert re.fullmatch(r"http://127\.0\.0\.1:\d+/[\w-]{32,}/", address)
+            with urllib.request.urlopen(address) as page:
+                number = re.search(r'data-id="(\d+)"', page.read().decode())
+            assert number is not None
+        finally:
+            server.send_signal(signal.SIGINT)
+            said = server.communicate(timeout=60)
+        assert (server.returncode, "Traceback" in said[1]) == (0, False)
+        file = tmp_path / "photos.decisions.csv"
+        assert file.read_text() == "sha256,path,decision,class,reason,when\n"
+        file.write_text(file.read_text() + ",cup/000.png,reject,,blurred,\n,cup/001.png,relabel,jar,,\n")
+        counts = json.loads(done("curate", "--json", cwd=tmp_path))
+        assert counts["rejected"] == {"by hand": 1}
+        assert {row["class"]: sum(row[s] for s in ("train", "val")) for row in counts["per_class"]} == {
+            "cup": 4, "jar": 7,
+        }  # fmt: skip
+
+    def test_a_plain_list_is_not_written_to(self, cups: Path):
+        write(cups, {"plain.csv": b"# by Ana\ncup/000.png,blurred\n"})
+        ended = alacena("review", "--decisions", "plain.csv", cwd=cups)
+        assert ended.returncode == 4
+        assert "plain.csv: a plain list" in ended.stderr
+        assert (cups / "plain.csv").read_bytes() == b"# by Ana\ncup/000.png,blurred\n"
+
+
+class TestSuggest:
+    """Suggestions from a run of one's own; without weights or a run there is nothing to go by."""
+
+    def test_a_run_judges_each_image_by_the_others(self, shards: Path):
+        done(*TRAIN, "--run", "judge", cwd=shards)
+        said = json.loads(done("suggest", "--run", "judge", "--folds", "3", "--json", cwd=shards))
+        assert said["images"] == said["judged"] == 28
+        assert len(said["suggestions"]) == said["flagged"]
+        lines = (shards / said["file"]).read_text().splitlines()
+        assert lines[0] == "sha256,path,class,likely,p_class,p_likely,score"
+        assert len(lines) == said["flagged"] + 1
+
+    def test_random_features_are_refused(self, shards: Path):
+        ended = alacena("suggest", "--model", "torchvision/resnet18", "--weights", "none", cwd=shards)
+        assert ended.returncode == 2
+        assert "name --weights FILE.safetensors or default" in ended.stderr
 
 
 class TestRuns:

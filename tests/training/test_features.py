@@ -3,6 +3,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 import safetensors.torch
@@ -15,7 +16,7 @@ from manifests.store import DatasetStore
 from manifests.table import write_table
 from tests.training.makers import CLASSES, contract, dataset, everything
 from training.evaluate import FROM_FEATURES, evaluate
-from training.features import cached
+from training.features import cached, image_rows, of_images
 from training.models import Classifier, build
 from training.runs import train
 
@@ -82,6 +83,75 @@ class TestCached:
         tensors["features.0.bias"] += 1
         safetensors.torch.save_file(tensors, tmp_path / "other.safetensors")
         assert passed(store, key, asked(str(tmp_path / "other.safetensors")))[0] != first
+
+
+def with_rows(store: DatasetStore, key: str, views: int = 1) -> Path:
+    """The shard set with the rows that belong to it: every image with so many views in train."""
+    shards = store.folder("transform", key)
+    found = [
+        {"split": split, "shard": f"{split}-{number:05d}.safetensors", "row": row, "sha256": f"{split}{number}-{row}"}
+        for split, counts in ROWS.items()
+        for number, count in enumerate(counts)
+        for row in range(count)
+    ]
+    view = pl.when(pl.col("split") == "train").then(pl.col("row") % views).otherwise(0)
+    write_table(pl.DataFrame(found).with_columns(view=view), shards / "rows.parquet")
+    return shards
+
+
+class TestOfImages:
+    """One row of features for each image of every split, whatever augmented views there are."""
+
+    def features(self, store: DatasetStore, key: str, settings: Train) -> npt.NDArray[np.float32]:
+        folder = store.folder("transform", key)
+        totals: list[int] = []
+        found = of_images(
+            store, folder, read_index(folder), model(settings), settings, progress=lambda _, total: totals.append(total)
+        )
+        self.passed = max(totals, default=0)
+        return found
+
+    def wanted(self, store: DatasetStore, key: str, settings: Train) -> npt.NDArray[np.float32]:
+        """The plain way: all rows through the backbone, those of view 0 chosen afterwards."""
+        folder = store.folder("transform", key)
+        table = pl.read_parquet(folder / "rows.parquet")
+        parts: list[npt.NDArray[np.float32]] = []
+        for split in ("test", "train", "val"):
+            images, _ = everything(folder, split)
+            with torch.no_grad():
+                found = model(settings).eval().features(torch.from_numpy(images.copy())).numpy()
+            parts.append(found[(table.filter(pl.col("split") == split)["view"] == 0).to_numpy()])
+        return np.concatenate(parts)
+
+    @pytest.mark.parametrize("views", [1, 3])
+    def test_they_are_what_the_backbone_gives(self, tmp_path: Path, weights: str, views: int) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        shards = with_rows(store, key, views)
+        found = self.features(store, key, asked(weights))
+        assert len(found) == image_rows(shards).height
+        assert np.allclose(found, self.wanted(store, key, asked(weights)), atol=1e-5)
+        assert np.array_equal(self.features(store, key, asked(weights)), found)
+        assert self.passed == 0  # nothing went through the backbone a second time
+
+    def test_what_a_head_learned_from_is_not_made_again(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        with_rows(store, key, 3)
+        passed(store, key, asked(weights))
+        found = self.features(store, key, asked(weights))
+        assert self.passed == sum(ROWS["test"])
+        assert np.allclose(found, self.wanted(store, key, asked(weights)), atol=1e-5)
+
+    def test_augmented_views_never_pass(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        shards = with_rows(store, key, 3)
+        self.features(store, key, asked(weights))
+        assert self.passed == image_rows(shards).height < sum(map(sum, ROWS.values()))
+
+    def test_without_augmented_views_a_head_finds_them(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        with_rows(store, key)
+        self.features(store, key, asked(weights))
+        assert passed(store, key, asked(weights))[1]
 
 
 class TestSameResult:

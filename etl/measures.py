@@ -23,13 +23,34 @@ DIGITS = 6  # of a frequency: rounding errors, which differ from machine to mach
 TURNS = tuple(Image.Transpose)  # the seven mirrored and turned pictures, in this order in the table
 
 
-def _cosines(size: int, count: int) -> npt.NDArray[np.float64]:
+Plane = npt.NDArray[np.float64]
+
+
+def _cosines(size: int, count: int) -> Plane:
     """The first rows of the unnormalised DCT-II: what scipy.fftpack.dct does, as one matrix product."""
     place, frequency = np.arange(size), np.arange(count)[:, None]
     return 2 * np.cos(np.pi * frequency * (2 * place + 1) / (2 * size))
 
 
+def _lanczos(size: int, wanted: int) -> Plane:
+    """(size, wanted): what a row of pixels is multiplied by to become as Pillow's LANCZOS makes it.
+
+    Pillow's weights are whole numbers of 2^-22 (its Resample.c), so products and sums of them are exact in 53 bits.
+    """
+    scale = size / wanted
+    weights = np.zeros((size, wanted))
+    for column in range(wanted):
+        centre = (column + 0.5) * scale
+        low, high = max(0, int(centre - 3 * scale + 0.5)), min(size, int(centre + 3 * scale + 0.5))
+        distance = (np.arange(low, high) - centre + 0.5) / scale
+        window = np.where((distance >= -3) & (distance < 3), np.sinc(distance) * np.sinc(distance / 3), 0)
+        weights[low:high, column] = window / window.sum()
+    return np.trunc(weights * 2.0**22 + np.copysign(0.5, weights)) / 2.0**22
+
+
 COSINES = {side: _cosines(side, side // 4) for side in (32, 64)}
+ACROSS = np.concatenate([_lanczos(SIDE, width) for width in (32, 17, 9)], axis=1)
+DOWN = {height: _lanczos(SIDE, height).T.copy() for height in (32, 16, 8)}
 
 
 class Hashes(NamedTuple):
@@ -59,7 +80,7 @@ class Measures(NamedTuple):
 def measures(grey: Image.Image, *, turned: bool) -> Measures:
     """Of an upright L picture, as the scaled decode gives it."""
     small = small_grey(grey)
-    others = "".join("".join(wide(small.transpose(turn))) for turn in TURNS) if turned else None
+    others = "".join("".join(hashes(small.transpose(turn))[2:]) for turn in TURNS) if turned else None
     return Measures(*hashes(small), others, *brightness(small), sharpness(grey))
 
 
@@ -78,33 +99,37 @@ def small_grey(grey: Image.Image) -> Image.Image:
 
 
 def hashes(small: Image.Image) -> Hashes:
-    """Of a 64×64 grey picture: the bits that imagehash's `phash` and `dhash` give, in half of their time.
+    """Of a 64×64 grey picture: the bits that imagehash's `phash` and `dhash` give, in a third of their time.
 
     Only where a frequency is nothing but rounding errors, as in a drawing of straight lines, its bit is 0 here.
     """
-    phash = _phash(small.resize((32, 32), Image.Resampling.LANCZOS))
-    dhash = _dhash(small, 8)
-    return Hashes(int(phash, 16), int(dhash, 16), *wide(small))
+    grey = np.asarray(small, np.float64)
+    across = _rounded(grey @ ACROSS)
+    middle, wider, tiny = across[:, :32], across[:, 32:49], across[:, 49:]
+    phash, dhash = _phash(_rounded(DOWN[32] @ middle)), _dhash(_rounded(DOWN[8] @ tiny))
+    return Hashes(int(phash, 16), int(dhash, 16), _phash(grey), _dhash(_rounded(DOWN[16] @ wider)))
 
 
-def wide(small: Image.Image) -> tuple[str, str]:
-    """phash 256 and dhash 256 of a 64×64 grey picture: the 512 bits that duplicates are decided by."""
-    return _phash(small), _dhash(small, 16)
+def _rounded(values: Plane) -> Plane:
+    """As bytes are: to the nearest whole number, within 0 and 255. In place."""
+    values += 0.5
+    np.floor(values, out=values)
+    np.maximum(values, 0, out=values)
+    return np.minimum(values, 255, out=values)
 
 
-def _phash(grey: Image.Image) -> str:
+def _phash(grey: Plane) -> str:
     """Which of the lowest frequencies lie above their median. http://www.hackerfactor.com/blog/archives/432.html"""
-    cosines = COSINES[grey.width]
-    lowest = np.round(cosines @ np.asarray(grey, np.float64) @ cosines.T, DIGITS)
+    cosines = COSINES[len(grey)]
+    lowest = np.round(cosines @ grey @ cosines.T, DIGITS)
     ordered = np.sort(lowest, axis=None)
     middle = len(ordered) // 2
     return _hex(lowest > (ordered[middle - 1] + ordered[middle]) / 2)
 
 
-def _dhash(grey: Image.Image, side: int) -> str:
+def _dhash(grey: Plane) -> str:
     """Where it grows brighter from left to right. http://www.hackerfactor.com/blog/archives/529.html"""
-    values = np.asarray(grey.resize((side + 1, side), Image.Resampling.LANCZOS))
-    return _hex(values[:, 1:] > values[:, :-1])
+    return _hex(grey[:, 1:] > grey[:, :-1])
 
 
 def _hex(bits: Bits) -> str:

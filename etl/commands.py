@@ -130,7 +130,11 @@ def last_curation(dataset: DatasetStore) -> Any:
     """The curation in force before this command, or None."""
     from etl.pipeline import plan, read_asked
 
-    return next((step.found for step in plan(read_asked(dataset), dataset, "curate") if step.stage == "curate"), None)
+    try:
+        steps = list(plan(read_asked(dataset), dataset, "curate"))
+    except UserError:  # a list of decisions that is gone: what is asked for now may do without it
+        return None
+    return next((step.found for step in steps if step.stage == "curate"), None)
 
 
 def show_explained(call: Call, recipe: Recipe, workers: int | None) -> None:
@@ -164,8 +168,6 @@ def review(
 
     recipe, dataset = asked(call), call.dataset
     file = (decisions or decision_file(recipe.curate.reject) or Path(f"{dataset.name}.decisions.csv")).absolute()
-    if file.is_file() and file.stat().st_size and not decision_file([str(file)]):
-        raise UserError(f"{file}: a plain list, which a person keeps; name a file of its own with --decisions FILE.")
     change(file, [])  # it is there from the beginning, and can be written
     if str(file) not in (reject := recipe.curate.reject):
         recipe = recipe.model_copy(update={"curate": recipe.curate.model_copy(update={"reject": (*reject, str(file))})})
@@ -247,7 +249,9 @@ def lock(
 def audit(
     call: Call,
     folder: Path | None = argument("Shards, made here or elsewhere, to be judged by their pixels.", "[FOLDER]"),
-    radius: int = option("Bits of 512 up to which two images are copies. [default: 64]", "--radius", default=64),
+    radius: int = option(
+        "Bits of 512 up to which two images are copies. [default: 64]", "--radius", default=64, min=0, max=511
+    ),
     workers: int | None = WORKERS,
 ) -> None:
     """Prove that no copy of an image stands in two splits, or under two classes; or say which. Exit code 4: it does.

@@ -4,6 +4,7 @@
 rows that are left and says of each why it is a copy or in conflict, `lookalikes` names what a person should look at.
 """
 
+from itertools import combinations
 from typing import NamedTuple
 
 import numpy as np
@@ -173,11 +174,20 @@ def _without(found: Pairs, images: pl.DataFrame, point: Indices, decided: Decide
 
 
 def _by_hand(images: pl.DataFrame, point: Indices, words: Hashes, decided: Decided) -> Pairs:
-    """The pairs that a person called duplicates, however far apart their hashes are."""
+    """The pairs that a person called duplicates, however far apart their hashes are; what is a copy of a copy too."""
     places = dict(zip(images["sha256"], point.tolist(), strict=True)) if decided.same else {}
-    told = {(places[a], places[b]) for a, b in decided.same if a in places and b in places}
-    ends = np.array([pair for pair in sorted(told) if pair[0] != pair[1]], np.int64).reshape(-1, 2)
+    groups = [{places[sha256] for sha256 in group if sha256 in places} for group in told_alike(decided)]
+    ends = np.array([pair for group in groups for pair in combinations(sorted(group), 2)], np.int64).reshape(-1, 2)
     return Pairs(ends[:, 0], ends[:, 1], duplicates.distance(words[ends[:, 0]], words[ends[:, 1]]))
+
+
+def told_alike(decided: Decided) -> list[list[str]]:
+    """Groups of sha256 that a person's duplicates connect."""
+    names = sorted({sha256 for pair in decided.same for sha256 in pair})
+    number = {sha256: n for n, sha256 in enumerate(names)}
+    ends = np.array([[number[one], number[other]] for one, other in sorted(decided.same)], np.int64).reshape(-1, 2)
+    group = duplicates.components(len(names), ends[:, 0], ends[:, 1])
+    return [[names[n] for n in np.flatnonzero(group == each)] for each in np.unique(group)]
 
 
 def _clustered(
@@ -187,6 +197,7 @@ def _clustered(
     words, radius = alike
     sha256, path, silent = images["sha256"], images["path"], images["luma_std"] < SILENT
     centre = pl.Series(star.centre, dtype=pl.Int64)
+    group = {name: number for number, names in enumerate(told_alike(decided)) for name in names}
     ends = zip(sha256, sha256[centre], strict=True)
     return images.select(
         "sha256",
@@ -195,7 +206,7 @@ def _clustered(
         group=pl.Series(star.group),
         original="path",
         keeper=path[centre],
-        by_hand=pl.Series([tuple(sorted(pair)) in decided.same for pair in ends], dtype=pl.Boolean),
+        by_hand=pl.Series([a in group and group[a] == group.get(b) for a, b in ends], dtype=pl.Boolean),
         blank=silent & silent[centre],
         was_turned=pl.Series(duplicates.distance(words[point], words[point[star.centre]]) > radius),
     ).with_columns(group=pl.col("sha256").min().over("group"))
@@ -211,10 +222,12 @@ def _why(settings: Curate) -> pl.Expr:
         pl.when("was_turned").then(pl.lit(", mirrored or turned")).otherwise(pl.lit("")),
     )
     return (
-        pl.when((pl.col("path") == pl.col("keeper")) | pl.col("pinned"))
+        pl.when(pl.col("path") == pl.col("keeper"))
         .then(None)
-        .when(pl.col("path") != pl.col("original"))
+        .when(pl.col("path") != pl.col("original"))  # pinned or not: the image stays, its second file adds nothing
         .then(pl.format("duplicate: identical to {}", "original"))
+        .when("pinned")
+        .then(None)
         .when("by_hand")
         .then(pl.format("duplicate by hand: of {}", "keeper"))
         .when("blank")
@@ -225,31 +238,39 @@ def _why(settings: Curate) -> pl.Expr:
 
 def _conflicts(rows: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     """path → reason, for the images of a cluster with more than one class of which none, or not theirs, is believed."""
-    mixed = rows.group_by("cluster").agg(pl.col("class").n_unique().alias("n")).filter(pl.col("n") > 1)
-    members = rows.join(mixed, on="cluster", how="semi").sort("order")
-    reasons: list[tuple[str, str]] = []
-    for (_,), cluster in members.group_by("cluster", maintain_order=True):
-        believed = {name: path for path, name in reversed(cluster.filter("pinned").select("path", "class").rows())}
-        if believed:
-            name, path = next(reversed(believed.items()))
-            wrong = cluster.filter(~pl.col("class").is_in(list(believed)))["path"]
-            reasons += [
-                (each, f"label conflict: a copy of {path}, which a person pinned as {name!r}") for each in wrong
-            ]
-        elif settings.on_conflict == "reject":
-            reasons += _disbelieved(cluster)
-    return pl.DataFrame(reasons, schema={"path": pl.String, "conflict": pl.String}, orient="row")
+    rows = rows.sort("order")
+    mixed = rows.group_by("cluster").agg(pl.col("class").n_unique().alias("classes"))
+    members = rows.join(mixed.filter(pl.col("classes") > 1), on="cluster", how="semi", maintain_order="left")
+    pins = members.filter("pinned").group_by("cluster", maintain_order=True)
+    pins = pins.agg(pl.col("class").alias("believed"), pl.col("path").first().alias("pin"))
+    decided = members.join(pins, on="cluster").filter(~pl.col("class").is_in("believed"))
+    why = "label conflict: a copy of {}, which a person pinned as '{}'"
+    found = [decided.select("path", conflict=pl.format(why, "pin", pl.col("believed").list.first()))]
+    if settings.on_conflict == "reject":
+        found.append(_disbelieved(members.join(pins, on="cluster", how="anti", maintain_order="left")))
+    return pl.concat(found)
 
 
-def _disbelieved(cluster: pl.DataFrame) -> list[tuple[str, str]]:
-    """Every member, and another one of another class."""
-    firsts = cluster.unique("class", keep="first", maintain_order=True).rows(named=True)
-    reasons: list[tuple[str, str]] = []
-    for path, sha256, name in cluster.select("path", "sha256", "class").iter_rows():
-        other = next(first for first in firsts if first["class"] != name)
-        likeness = "identical to" if other["sha256"] == sha256 else "near duplicate of"
-        reasons.append((path, f"label conflict: {likeness} {other['path']}, which is {other['class']!r}"))
-    return reasons
+def _disbelieved(members: pl.DataFrame) -> pl.DataFrame:
+    """path → reason: every member with another one of another class, the one it would be kept as where that is one."""
+    ends = ("path", "sha256", "class")
+    firsts = members.unique("cluster", keep="first", maintain_order=True)
+    firsts = firsts.select("cluster", *(pl.col(name).alias(f"first_{name}") for name in ends))
+    both = members.join(firsts, on="cluster", maintain_order="left")
+    others = both.filter(pl.col("class") != pl.col("first_class")).unique("cluster", keep="first", maintain_order=True)
+    others = others.select("cluster", *(pl.col(name).alias(f"other_{name}") for name in ends))
+    is_first = pl.col("class") == pl.col("first_class")
+    told = both.join(others, on="cluster", maintain_order="left").with_columns(
+        pl.when(is_first).then(f"other_{name}").otherwise(f"first_{name}").alias(f"other_{name}") for name in ends
+    )
+    is_near = (pl.col("cluster") == pl.col("sha256")) | (pl.col("cluster") == pl.col("other_sha256"))
+    likeness = (  # two members may be twice as far from each other as from what they are copies of
+        pl.when(pl.col("sha256") == pl.col("other_sha256")).then(pl.lit("identical to"))
+        .when(is_near).then(pl.lit("near duplicate of"))
+        .otherwise(pl.lit("a copy of the same image as"))
+    )  # fmt: skip
+    why = pl.format("label conflict: {} {}, which is '{}'", likeness, "other_path", "other_class")
+    return told.select("path", conflict=why)
 
 
 def lookalikes(rows: pl.DataFrame, settings: Curate, alike: Likeness, decided: Decided) -> pl.DataFrame:

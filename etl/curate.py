@@ -13,6 +13,7 @@ import polars as pl
 from etl.copies import Likeness, decide, likeness, lookalikes
 from etl.decisions import NOTHING, Decided, laid_over, read_decisions, words
 from etl.faults import faulty
+from etl.sources.layouts import NO_LABEL
 from etl.splits import given_split, is_given, with_splits
 from etl.steps import Site, Step
 from manifests.digests import digest, rank
@@ -87,9 +88,14 @@ def _begin(table: pl.DataFrame, settings: Curate, decided: Decided) -> pl.DataFr
     for decision in decided.relabelled.values():
         if (name := decision.class_name) not in classes:
             raise UserError(f"{decision.place}: relabel: there is no class {name!r}. {known(name, sorted(classes))}")
-    relabelled = {path: each.class_name for path, each in decided.relabelled.items()}
+    called = {settings.rename.get(name, name) for name in labels} | set(settings.rename.values())
+    relabelled = {
+        path: name if name in called else settings.rename[name]
+        for path, each in decided.relabelled.items()
+        for name in [each.class_name]
+    }
     return table.with_columns(
-        _by_path(relabelled, pl.String).fill_null(pl.col("label")).replace(settings.rename).alias("class"),
+        _by_path(relabelled, pl.String).fill_null(pl.col("label").replace(settings.rename)).alias("class"),
         decided=_by_path(words(decided), pl.String),
         pinned=pl.col("path").is_in(list(decided.pinned)),
         why_by_hand=_by_path(decided.rejected, pl.String),
@@ -105,7 +111,9 @@ def _by_path(values: dict[str, Any], kind: Any) -> pl.Expr:
 
 
 def unusable(table: pl.DataFrame, _: Curate) -> pl.DataFrame:
-    return reject(table, pl.col("problem").is_not_null(), pl.format("unusable: {}", "problem"))
+    """What has no label may get one by hand."""
+    labelled = (pl.col("problem") == NO_LABEL) & pl.col("class").is_not_null()
+    return reject(table, pl.col("problem").is_not_null() & ~labelled, pl.format("unusable: {}", "problem"))
 
 
 def rejected_by_hand(table: pl.DataFrame, _: Curate) -> pl.DataFrame:
@@ -201,7 +209,7 @@ def over_the_cap(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     within = ["class", given_split(settings).alias("part") if is_given(rows, settings) else pl.lit("").alias("part")]
     ranked = rows.with_columns(places.alias("place"), *within[1:]).sort(~pl.col("pinned"), "place", "path")
     ranked = ranked.with_columns(number=pl.int_range(pl.len()).over("class", "part"), of=pl.len().over("class", "part"))
-    over = ranked.filter(pl.col("number") >= settings.max_per_class)
+    over = ranked.filter((pl.col("number") >= settings.max_per_class) & ~pl.col("pinned"))
     sizes = dict(over.select("path", "of").iter_rows())
     reason = pl.format(
         f"over the cap: {settings.max_per_class} of {{}} kept",
@@ -228,7 +236,7 @@ SIZES: tuple[Rule, ...] = (small_classes, over_the_cap)
 
 def _reasons(table: pl.DataFrame) -> str:
     kinds = table["rejected"].drop_nulls().str.splitn(": ", 2).struct.field("field_0").value_counts(sort=True)
-    return ", ".join(f"{count} {kind}" for kind, count in kinds.iter_rows()) or "none found"
+    return ", ".join(f"{count} {kind}" for kind, count in kinds.iter_rows()) or "no image carries it"
 
 
 def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
@@ -264,7 +272,7 @@ def funnel(table: pl.DataFrame, classes: list[str]) -> dict[str, Any]:
     placed = {(name, split): size for name, split, size in kept(table).group_by("class", "split").len().iter_rows()}
     found = dict(table.group_by("class").len().iter_rows())
     per_class = [
-        {"class": name, "found": found[name], **{split: placed.get((name, split), 0) for split in SPLITS}}
+        {"class": name, "found": found.get(name, 0), **{split: placed.get((name, split), 0) for split in SPLITS}}
         for name in classes
     ]
     what = pl.col("rejected").str.strip_prefix("label conflict: ")

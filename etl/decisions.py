@@ -7,6 +7,7 @@ for the two decisions about a pair `reason` begins with the other image's sha256
 """
 
 import csv
+import difflib
 import io
 import os
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -28,7 +29,7 @@ KINDS = {
     RELABEL: "is of this class",
     DUPLICATE: "shows what the other one shows",
     NOT_DUPLICATE: "is no copy of the other one, or, where none is named, of any",
-    PIN: "stays: kept before its copies, whatever the rules and the cap say",
+    PIN: "stays: kept before its copies, whatever faults, size and the cap say",
 }
 
 
@@ -77,20 +78,43 @@ def read_decisions(files: Iterable[str | Path]) -> list[Decision]:
 
 def _read(file: Path) -> list[Decision]:
     try:
-        lines = list(csv.reader(file.read_text("utf-8-sig").splitlines()))
+        reader = csv.reader(io.StringIO(file.read_bytes().decode("utf-8-sig"), newline=""))
+        lines = [(reader.line_num, line) for line in reader]
     except FileNotFoundError:
         raise UserError(
-            f"{file}: no such list of decisions; expected a CSV of path or sha256, reason.", Exit.USAGE
+            f"{file}: no such list of decisions; put it back, or name others with curate --reject FILE, "
+            "none with --reject ''.",
+            Exit.USAGE,
         ) from None
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{file}: not readable as CSV in UTF-8: {error}.", Exit.USAGE) from None
-    head = [name.strip().lower() for name in lines[0]] if lines else []
-    has_header = bool({"sha256", "path", "image"} & set(head))
-    names = head if has_header else ["image", "reason"]
-    body = lines[has_header:]
-    rows = [dict(zip(names, map(str.strip, line), strict=False)) for line in body]
-    found = [_decision(row, f"{file}:{number}") for number, row in enumerate(rows, 1 + has_header)]
-    return [decision for decision in found if decision.image and not decision.image.startswith("#")]
+    lines = [(number, line) for number, line in lines if any(line) and not line[0].startswith("#")]
+    names = _names([name.strip() for name in lines[0][1]], file) if lines else None
+    exact = KEPT_AS_IS if names and "decision" in names else ()
+    found: list[Decision] = []
+    for number, line in lines[1:] if names else lines:
+        row = {name: text if name in exact else text.strip() for name, text in zip(names or PLAIN, line, strict=False)}
+        found.append(_decision(row, f"{file}:{number}"))
+    return [decision for decision in found if decision.image]
+
+
+PLAIN = ("image", "reason")  # the columns of a list without a header
+KEPT_AS_IS = ("path", "class", "reason")  # what begins or ends with a space is another path, or another class
+
+
+def _names(head: list[str], file: Path) -> list[str] | None:
+    """The columns of a header; None where the first line is none. Raises UserError for what is nearly one."""
+    names = [name.lower() for name in head]
+    if len(head) == 1 and any(mark in head[0] for mark in ";\t"):
+        raise UserError(f"{file}: its columns are not separated by commas; expected a CSV.", Exit.USAGE)
+    if not {"sha256", "path", "image"} & set(names):
+        if len(head) > 1 and names[1] in KINDS:
+            raise UserError(f"{file}: decisions without a header; expected {','.join(COLUMNS)} first.", Exit.USAGE)
+        return None
+    for name in names:
+        if name not in {*COLUMNS, "image"} and difflib.get_close_matches(name, COLUMNS, 1, 0.75):
+            raise UserError(f"{file}: unknown column {name!r}. {known(name, COLUMNS)}", Exit.USAGE)
+    return names
 
 
 def _decision(row: dict[str, str], place: str) -> Decision:
@@ -99,23 +123,29 @@ def _decision(row: dict[str, str], place: str) -> Decision:
     sha256 = (row.get("sha256", "") or (image if is_sha256(image) else "")).lower()
     kind = row.get("decision", "").lower().replace("_", " ") or REJECT
     name, reason = row.get("class", ""), row.get("reason", "")
-    if sha256.startswith("#") or kind in KINDS:
-        if kind == RELABEL and not name:
-            raise UserError(f"{place}: relabel needs a class.", Exit.USAGE)
-        reason = reason or ("no reason given" if kind == REJECT else "")
-        return Decision(sha256, row.get("path", "") or image, kind, name, reason, row.get("when", ""), place)
-    raise UserError(f"{place}: unknown decision {kind!r}. {known(kind, KINDS)}", Exit.USAGE)
+    wrong = {
+        f"unknown decision {kind!r}. {known(kind, KINDS)}": kind not in KINDS,
+        "relabel needs a class.": kind == RELABEL and not name,
+        "duplicate needs the other image: its sha256 or path, as the reason.": kind == DUPLICATE and not reason,
+        "a class, and no decision; expected relabel in the column decision.": name and not row.get("decision"),
+    }
+    if said := [text for text, holds in wrong.items() if holds]:
+        raise UserError(f"{place}: {said[0]}", Exit.USAGE)
+    reason = reason or ("no reason given" if kind == REJECT else "")
+    return Decision(sha256, row.get("path", "") or image, kind, name, reason, row.get("when", ""), place)
 
 
-def decision_file(files: Iterable[str]) -> Path | None:
-    """The first of these lists that has every column, and so can be written to."""
+def decision_file(files: Iterable[str | Path]) -> Path | None:
+    """The first of these lists that has decisions and no column of its own, and so can be written to."""
     for file in map(Path, files):
         try:
-            with file.open(encoding="utf-8-sig") as lines:
-                if tuple(lines.readline().strip().split(",")) == COLUMNS:
-                    return file
+            with file.open(encoding="utf-8-sig") as text:
+                head = next((line for line in text if not line.startswith("#")), "")
         except (OSError, UnicodeDecodeError):
             continue
+        columns = set(head.strip().split(","))
+        if "decision" in columns and columns <= set(COLUMNS):
+            return file
     return None
 
 
@@ -139,30 +169,29 @@ def laid_over(table: "pl.DataFrame", decisions: Sequence[Decision]) -> Decided:
     if not decisions:
         return NOTHING
     paths, shas = _named(table)
-    rejected: dict[str, str] = {}
+    stays: dict[str, Decision] = {}
     relabelled: dict[str, Decision] = {}
-    pinned: set[str] = set()
-    pairs: dict[str, set[tuple[str, str]]] = {DUPLICATE: set(), NOT_DUPLICATE: set()}
+    pairs: dict[tuple[str, str], str] = {}
     like_none: set[str] = set()
     unmatched: list[Decision] = []
-    for decision in {each.known(shas).slot: each for each in decisions}.values():  # the last one of each slot
-        rows = paths.get(decision.sha256) or ([] if decision.sha256 else [decision.path] * (decision.path in shas))
-        other = shas.get(decision.other, decision.other)
-        if not rows or (decision.other and other not in paths):
+    for decision in decisions:  # a later one takes the place of an earlier one, row by row and pair by pair
+        rows = paths.get(decision.sha256, []) if decision.sha256 else [decision.path] * (decision.path in shas)
+        own, other = shas.get(rows[0], "") if rows else "", shas.get(decision.other, decision.other)
+        if not rows or (decision.slot[1].startswith("pair") and not own) or (decision.other and other not in paths):
             unmatched.append(decision)
-        elif decision.decision == REJECT:
-            rejected |= dict.fromkeys(rows, decision.reason)
-        elif decision.decision == PIN:
-            pinned |= set(rows)
+        elif decision.decision in {REJECT, PIN}:
+            stays |= dict.fromkeys(rows, decision)
         elif decision.decision == RELABEL:
             relabelled |= dict.fromkeys(rows, decision)
         elif other:
-            one, two = sorted((shas[rows[0]], other))
-            pairs[decision.decision] |= {(one, two)}
+            pairs[min(own, other), max(own, other)] = decision.decision
         else:
-            like_none |= {shas[rows[0]]}
-    same, unlike = (frozenset(pairs[kind]) for kind in (DUPLICATE, NOT_DUPLICATE))
-    return Decided(rejected, relabelled, frozenset(pinned), same, unlike, frozenset(like_none), unmatched)
+            like_none |= {own}
+    rejected = {path: each.reason for path, each in stays.items() if each.decision == REJECT}
+    pinned = frozenset(path for path, each in stays.items() if each.decision == PIN)
+    same = frozenset(pair for pair, kind in pairs.items() if kind == DUPLICATE)
+    unlike = frozenset(pairs) - same
+    return Decided(rejected, relabelled, pinned, same, unlike, frozenset(like_none), unmatched)
 
 
 def words(decided: Decided) -> dict[str, str]:
@@ -180,7 +209,8 @@ def _named(table: "pl.DataFrame") -> tuple[dict[str, list[str]], dict[str, str]]
     paths: dict[str, list[str]] = {}
     rows = table.select("path", "sha256").rows()
     for path, sha256 in rows:
-        paths.setdefault(sha256 or "", []).append(path)
+        if sha256:  # a file that could not be read is no image: only its path names it
+            paths.setdefault(sha256, []).append(path)
     return paths, {path: sha256 or "" for path, sha256 in rows}
 
 
@@ -190,18 +220,29 @@ def change(file: Path, put: Sequence[Decision], drop: Sequence[Decision] = ()) -
     Whoever else writes to it at the same time waits: nobody's decision is overwritten. Sorted by path, so that two
     people's changes meet in version control only where they decide on the same image.
     """
+    file = file.resolve()  # of a link, what it points to
     with _alone(file):
-        there = {each.slot: each for each in (read_decisions([file]) if file.exists() else [])}
+        text = file.read_text("utf-8-sig") if file.is_file() else ""
+        if text.strip() and not decision_file([file]):
+            raise UserError(f"{file}: a list of a person's own; name another file with --decisions FILE.", Exit.USAGE)
+        there = {each.slot: each for each in (read_decisions([file]) if text else [])}
         for decision in drop:
             there.pop(decision.slot, None)
-        there |= {decision.slot: decision for decision in put}
-        kept = sorted(there.values(), key=lambda each: (each.path, each.slot))
-        out = io.StringIO()
-        writer = csv.writer(out, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        writer.writerows(each._replace(reason=" ".join(each.reason.split()))[:6] for each in kept)
-        write_whole(file, out.getvalue())
+        for decision in put:
+            there.pop(decision.slot, None)
+            there[decision.slot] = decision
+        kept = sorted(there.values(), key=lambda each: (each.path, each.slot[1]))  # stable: the later line still holds
+        comments = [line for line in text.splitlines(keepends=True) if line.startswith("#")]
+        write_whole(file, "".join(comments) + _as_csv(kept))
     return kept
+
+
+def _as_csv(kept: Sequence[Decision]) -> str:
+    out = io.StringIO()
+    for row in (COLUMNS, *(each._replace(reason=" ".join(each.reason.split()))[:6] for each in kept)):
+        quoting = csv.QUOTE_ALL if any("\r" in cell for cell in row) else csv.QUOTE_MINIMAL
+        csv.writer(out, lineterminator="\n", quoting=quoting).writerow(row)
+    return out.getvalue()
 
 
 @contextmanager

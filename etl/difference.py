@@ -19,7 +19,7 @@ from manifests.console import cell, plain, table
 from manifests.errors import Exit, UserError, known
 from manifests.recipe import SPLITS
 from manifests.store import DatasetStore, Stage, dataset_names, open_dataset
-from manifests.table import read_table
+from manifests.table import CURATED, EXTRACTED, read_table
 
 PREVIOUS, CURRENT = "previous", "current"
 LEAST_DIGITS = 4  # of a key given in part
@@ -86,7 +86,7 @@ def difference(
 
     `orders`: the classes of both in the order of their labels, where those are known.
     """
-    is_curated = "rejected" in before.columns and "rejected" in after.columns
+    is_curated = _is_curated(before) and _is_curated(after)
     sides = [_with_state(side, is_curated=is_curated) for side in (before, after)]
     pairs, gone, come = _paired(*sides)
     came, went = pl.col("state").alias("after"), pl.col("state").alias("before")
@@ -102,6 +102,10 @@ def difference(
     }
     found = {kind: rows.cast(CHANGE).sort("path", "before") for kind, rows in changes.items()}
     return Difference(is_curated, found, _counts(*sides))
+
+
+def _is_curated(table: pl.DataFrame) -> bool:
+    return set(DECIDED) <= set(table.columns)
 
 
 def _with_state(side: pl.DataFrame, *, is_curated: bool) -> pl.DataFrame:
@@ -271,7 +275,14 @@ def _image_table(file: Path) -> pl.DataFrame:
         raise UserError(f"{file}: not readable as parquet: {error}.", Exit.USAGE) from None
     if missing := [name for name in ("path", "sha256", *SAID) if name not in rows.columns]:
         raise UserError(f"{file}: no image table: it has no column {missing[0]!r}.", Exit.USAGE)
-    return rows
+    kinds: dict[Any, Any] = {
+        name: kind for schema in (EXTRACTED, CURATED) for name, kind in schema.items() if name in rows.columns
+    }
+    try:
+        return rows.cast(kinds)
+    except pl.exceptions.PolarsError as error:
+        said = str(error).partition("\n")[0]
+        raise UserError(f"{file}: no image table: a column is of another type ({said}).", Exit.USAGE) from None
 
 
 def compared(before: str | None, after: str | None, store: Path, name: str | None) -> tuple[Side, Side, Difference]:
@@ -284,7 +295,7 @@ def compared(before: str | None, after: str | None, store: Path, name: str | Non
 def shown(before: Side, after: Side, what: Difference) -> Iterable[str | Table]:
     """For a terminal: counts by class, then each kind of change with examples."""
     yield plain(f"{before.name} → {after.name}")
-    curated = ["rejected" in side.table.columns for side in (before, after)]
+    curated = [_is_curated(side.table) for side in (before, after)]
     if any(curated) and not what.is_curated:
         yield plain(f"Sources only: {(before if curated[1] else after).name} is not curated.")
     if what.is_same:

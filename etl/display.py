@@ -67,7 +67,7 @@ def explained(found: Explanation) -> Iterable[str | Table]:
         yield f"With these settings curate would keep {found.kept:,} of {found.found:,}:"
         yield table(("kind", "rejects", "such as"), [(each.kind, each.rejects, each.example) for each in found.rules])
         yield ""
-    yield "Faults, each by itself, among the images that nothing else rejects (none is looked for unless asked):"
+    yield "Faults, each by itself, before copies and the cap (none is looked for unless asked):"
     rows = [
         (
             each.fault + (" (asked)" if each.asked else ""),

@@ -23,6 +23,7 @@ Found = Iterable[FoundPart]
 
 BLOCK = 1 << 21  # hash comparisons at a time: their 16 MB of distances stay in a shared cache
 EXACT = 50_000  # images up to which wide hashes are all compared: 10 s on one core
+BANDED = 24  # bits of 64 up to which bands leave less to compare than all with all
 HINTED = (8, 4)  # bits of phash and of dhash within which two images of more are compared whole
 
 
@@ -76,7 +77,7 @@ def pairs(hashes: Hashes, radius: int, turned: Sequence[Hashes] = (), hints: Hin
     """
     if len(hashes) < 2:
         return NO_PAIRS
-    if hashes.shape[1] == 1:
+    if hashes.shape[1] == 1 and radius <= BANDED:
         searches = [_banded(hashes[:, 0], radius)]
     elif hints is not None and len(hashes) > EXACT:
         searches = [_verified(hashes, radius, hints)]
@@ -241,12 +242,12 @@ def stars(count: int, found: Pairs, preference: Indices) -> Stars:
         free = ~taken[others[near]]
         members = others[near][free]
         centre[members], distance[members], taken[members] = point, bits[near][free], True
-    return Stars(centre, distance, _components(count, found))
+    return Stars(centre, distance, components(count, found.first, found.second))
 
 
-def _components(count: int, found: Pairs) -> Indices:
+def components(count: int, first: Indices, second: Indices) -> Indices:
     """For each point the smallest that it is connected to."""
-    graph = coo_array((np.ones(len(found.first), bool), (found.first, found.second)), shape=(count, count))
+    graph = coo_array((np.ones(len(first), bool), (first, second)), shape=(count, count))
     _, label = connected_components(graph, directed=False)
     smallest = np.full(label.max(initial=-1) + 1, count)
     np.minimum.at(smallest, label, np.arange(count))

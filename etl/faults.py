@@ -46,7 +46,7 @@ class Fault(NamedTuple):
         return self.figure < limit if self.below else self.figure > limit
 
     def why(self, limit: float | None) -> pl.Expr:
-        shown = self.figure.round(1) if self.shown is None else self.shown
+        shown = self.figure.round(2) if self.shown is None else self.shown
         text = self.reason.replace("LIMIT", f"{limit:g}" if limit is not None else "")
         return pl.format(text, shown) if "{}" in text else pl.lit(text)
 

@@ -17,7 +17,7 @@ from manifests.recipe import Curate, Extract, Source
 
 HASH_VERSION = "3"  # raise it when a hash or a measure of the same pixels changes (etl.measures)
 PIXELS_VERSION = "1"  # … when the same bytes and contract give other pixels (etl.images, etl.augmentations)
-RULES_VERSION = "2"  # … when the same table and settings give other decisions (etl.curate and its rules, etl.augment)
+RULES_VERSION = "3"  # … when the same table and settings give other decisions (etl.curate and its rules, etl.augment)
 CODECS = ("libjpeg_turbo", "webp", "avif", "libtiff")
 
 

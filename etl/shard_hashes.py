@@ -87,7 +87,7 @@ class Tensors(NamedTuple):
 
 def hashed(folder: Path, *, workers: int, progress: Progress = silent) -> pl.DataFrame:
     """A row for each row of the shards, in HASHED. Raises UserError where there is nothing to compare."""
-    index = read_index(folder) if (folder / "index.json").is_file() else None
+    index = _index(folder)
     parts = _ours(folder, index) if index else _elsewhere(folder)
     jobs = [
         Job(part, start, min(start + ROWS, rows))
@@ -104,9 +104,23 @@ def hashed(folder: Path, *, workers: int, progress: Progress = silent) -> pl.Dat
             for number, each in enumerate(seen, job.start)
             for std in [each.luma_std]
         )
+    if len({row[2] for row in rows}) < 2:
+        raise UserError(f"{folder}: only one split has rows; there is nothing to compare it with.", Exit.USAGE)
     named = _named(folder) if index else {}
     placed = [(_place(name, number, named.get((name, number))), *rest) for name, number, *rest in rows]
     return pl.DataFrame(placed, schema=HASHED, orient="row")
+
+
+def _index(folder: Path) -> Index | None:
+    """Of a shard set of ours; None for shards of another make."""
+    if not (folder / "index.json").is_file():
+        return None
+    try:
+        return read_index(folder)
+    except UserError:
+        raise UserError(
+            f"{folder}/index.json: not an index of ours; move it away to judge the shards by their names.", Exit.USAGE
+        ) from None
 
 
 def _ours(folder: Path, index: Index) -> list[Part]:
@@ -118,11 +132,17 @@ def _ours(folder: Path, index: Index) -> list[Part]:
 
 
 def _elsewhere(folder: Path) -> list[Part]:
-    files = {file: split for file in sorted(folder.rglob("*.safetensors")) if (split := _split(file, folder))}
+    every = {file: _split(file, folder) for file in sorted(folder.rglob("*.safetensors"))}
+    files = {file: split for file, split in every.items() if split}
     if len(set(files.values())) < 2:
         what = f"files of {files[next(iter(files))]} only" if files else "no file of a split"
         raise UserError(
             f"{folder}: {what}; expected an index.json, or files named train*.safetensors and val* or test*.",
+            Exit.USAGE,
+        )
+    if odd := [file for file, split in every.items() if not split]:
+        raise UserError(
+            f"{odd[0]}: of no split, by its name; call it train*, val* or test*, or move it out of {folder}.",
             Exit.USAGE,
         )
     levels = _levels(list(files))

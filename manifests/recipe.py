@@ -66,7 +66,7 @@ def _limits(value: Any) -> Any:
 Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
 Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_list)]
 Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-Faults = Annotated[dict[str, float | None], BeforeValidator(_limits)]
+Faults = Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)] | None], BeforeValidator(_limits)]
 
 
 class Settings(BaseModel):

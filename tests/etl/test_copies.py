@@ -61,6 +61,16 @@ class TestPinned:
         assert found["a"] is None
         assert list(found.values()).count(None) == 2
 
+    def test_more_pins_than_the_cap_all_stay(self):
+        table = rows(path=list("abcdef"))
+        found = reasons(table, *(said(path, PIN) for path in "abc"), max_per_class=1)
+        assert [path for path, why in found.items() if why is None] == ["a", "b", "c"]
+
+    def test_a_second_file_of_the_pinned_bytes_adds_nothing(self):
+        table = rows(path=["a", "b", "c", "d"], sha256=[digits(1), digits(1), digits(2), digits(3)])
+        found = reasons(table, Decision(digits(1), "", PIN))
+        assert found == {"a": None, "b": "duplicate: identical to a", "c": None, "d": None}
+
     def test_a_pin_does_not_make_a_broken_file_usable(self):
         table = rows(path=["a", "b", "c"], problem=["truncated", None, None])
         assert reasons(table, said("a", PIN))["a"] == "unusable: truncated"
@@ -90,6 +100,11 @@ class TestPairsByHand:
         marked = curated(alike([0, 200]), said("b", DUPLICATE, "a"))
         assert marked["rejected"].to_list() == [None, "duplicate by hand: of a"]
         assert marked["bits"].to_list() == [0, 200]
+
+    def test_a_copy_of_a_copy_is_one_too(self):
+        decisions = said("b", DUPLICATE, "a"), said("c", DUPLICATE, "b"), said("d", DUPLICATE, "c")
+        found = reasons(alike([0, 100, 200, 256]), *decisions)
+        assert found == {"a": None} | dict.fromkeys("bcd", "duplicate by hand: of a")
 
     def test_a_rejected_keeper_leaves_its_place_to_the_next(self):
         found = reasons(alike([0, 9, 18]), said("a", REJECT, "dark"))
@@ -125,6 +140,24 @@ class TestConflicts:
         assert marked["label"].to_list() == ["cat", "dog", "cat"]
         assert marked["rejected"].is_null().to_list() == [True, False, False]
         assert marked["decided"].to_list() == [None, "relabel cat", None]
+
+    @pytest.mark.parametrize("name", ["x", "y"])
+    def test_a_class_by_hand_is_not_renamed_again(self, name: str):
+        table = rows(path=["a", "b", "c"], label=["x", "x", "y"])
+        marked = curated(table, said("a", RELABEL, class_name=name), rename={"x": "y", "y": "x"})
+        assert marked["class"].to_list() == [name, "y", "x"]
+
+    def test_what_had_no_label_may_get_one(self):
+        table = rows(path=["a", "b", "c"], label=[None, "x", "x"], problem=["file without a label", None, None])
+        assert curated(table, said("a", RELABEL, class_name="x"))["rejected"].null_count() == 3
+        assert curated(table)["rejected"].to_list() == ["unusable: file without a label", None, None]
+
+    def test_members_that_are_only_copies_of_the_same_one_are_called_so(self):
+        far = f"{int(BASE, 16) ^ (((1 << 60) - 1) << 60):064x}"
+        table = alike([0, 0, 0], phash256=[BASE, flipped(60), far], label=["cat", "cat", "dog"])
+        found = reasons(pl.concat([table, rows(path=["x", "y"], label=["cat", "dog"])]))
+        assert found["b"] == "label conflict: a copy of the same image as c, which is 'dog'"
+        assert found["c"] == "label conflict: near duplicate of a, which is 'cat'"
 
     def test_rejecting_the_wrong_one_ends_it(self):
         assert reasons(self.TABLE, said("b", REJECT, "wrong"))["a"] is None

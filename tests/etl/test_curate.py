@@ -375,7 +375,7 @@ def anything(seed: int, count: int) -> pl.DataFrame:
 def by_hand_of(table: pl.DataFrame, lines: int) -> Decided:
     """Decisions of every kind about images of the table, drawn from their number."""
     generator = np.random.default_rng(lines)
-    shas = table["sha256"].to_list()
+    shas = table["sha256"].drop_nulls().to_list()
     kinds = (decisions.REJECT, decisions.PIN, decisions.DUPLICATE, decisions.NOT_DUPLICATE, decisions.RELABEL)
     said = [
         Decision(one, "", kinds[kind], "b" if kinds[kind] == "relabel" else "", other)

@@ -75,7 +75,7 @@ class TestGranting:
         assert lines(tmp_path / "d.csv") == [("b.png", NOT_DUPLICATE, "", f"{ONE} a.png")]
 
     def test_a_line_that_names_only_the_path_is_the_same_slot(self, tmp_path: Path):
-        (tmp_path / "d.csv").write_text("path,reason\na.png,dark\n")
+        (tmp_path / "d.csv").write_text("path,decision,reason\na.png,reject,dark\n")
         told = ledger(tmp_path).grant([wish({"decision": "pin"})])[0]
         assert told.before == {"decision": "reject", "class": "", "reason": "dark", "when": ""}
         assert lines(tmp_path / "d.csv") == [("a.png", "pin", "", "")]

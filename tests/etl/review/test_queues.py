@@ -115,8 +115,8 @@ class TestQueues:
         said = [Suggestion(digits(n), f"a/{n:03}.png", "b", 0.1, 0.876) for n in (9, 1, 0)]
         found = groups("suggested", row(0), row(1), suggestions=tuple(said))
         assert [(tile.id, tile.note, tile.likely) for tile in found[0].tiles] == [
-            (1, "a → b 88 %", "b"),
-            (0, "a → b 88 %", "b"),
+            (1, "a → b 88\u202f%", "b"),
+            (0, "a → b 88\u202f%", "b"),
         ]
 
     def test_reasons_by_how_many_they_left_out(self):

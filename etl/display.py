@@ -6,6 +6,7 @@ from typing import Any
 from rich.table import Table
 
 from etl.explain import Explanation
+from etl.funnel import flow
 from etl.steps import Step
 from manifests.console import duration, plain, table
 from manifests.recipe import SPLITS
@@ -28,7 +29,7 @@ def extracted(stage: Stage) -> Iterable[str | Table]:
 def curated(stage: Stage) -> Iterable[str | Table]:
     counts = stage.counts
     rows: list[tuple[str, int]] = [("found", counts["found"])]
-    rows += [(f"– {kind}", count) for kind, count in counts["rejected"].items()]
+    rows += [(f"– {kind}", count) for step in flow(counts) for kind, count in step.kinds.items()]
     yield table(("", "images"), [*rows, ("kept", counts["kept"])])
     per_class = counts["per_class"]
     body = [(row["class"], row["found"], sum(row[s] for s in SPLITS), *(row[s] for s in SPLITS)) for row in per_class]
@@ -38,7 +39,7 @@ def curated(stage: Stage) -> Iterable[str | Table]:
     yield ""
     yield table(("class", "found", "kept", *SPLITS), body, foot=("all", *sums))
     yield from _listed("Label conflicts, rejected on both sides:", counts["conflicts"])
-    yield from _listed("Entries of the rejection lists that match no image:", counts["unmatched"])
+    yield from _listed("Decisions that match no image:", counts["unmatched"])
 
     if counts["waiting"]:
         yield (

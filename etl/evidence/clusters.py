@@ -9,8 +9,8 @@ import polars as pl
 from etl.copies import KEEP_FIRST, LOSSLESS
 from etl.evidence.cards import Card, cards
 from etl.evidence.evidence import Evidence
-from etl.evidence.steps import CONFLICTS, COPIES, step_of
 from etl.evidence.thumbnails import Row
+from etl.funnel import CONFLICTS, COPIES, step_of
 from manifests.recipe import SPLITS, Curate
 
 MEMBERS = 5  # of a cluster that are drawn

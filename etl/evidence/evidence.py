@@ -7,8 +7,8 @@ from typing import Any
 
 import polars as pl
 
-from etl.evidence.steps import COPIES, LATE, STEPS, step_of
 from etl.evidence.thumbnails import Thumbnails
+from etl.funnel import COPIES, LATE, STEPS, step_of
 from manifests.recipe import DEDUPE_BITS, SPLITS, Curate
 
 

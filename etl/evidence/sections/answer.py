@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from etl.evidence.evidence import Evidence
-from etl.evidence.steps import Left, flow
 from etl.evidence.templates import fragment
+from etl.funnel import Left, flow
 from manifests.pages.charts import Scale
 
 ORDER = 10

@@ -7,9 +7,9 @@ from markupsafe import Markup
 
 from etl.evidence.cards import Card, cards
 from etl.evidence.evidence import Evidence
-from etl.evidence.steps import CONFLICTS, COPIES, flow
 from etl.evidence.templates import fragment
 from etl.evidence.thumbnails import Row
+from etl.funnel import CONFLICTS, COPIES, flow
 from manifests.pages.fragments import missing
 
 ORDER = 60

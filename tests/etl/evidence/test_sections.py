@@ -16,8 +16,8 @@ from etl.evidence.sections.classes import profile, ratio, said
 from etl.evidence.sections.duplicates import across
 from etl.evidence.sections.rejected import sample
 from etl.evidence.sections.sizes import side_marks
-from etl.evidence.steps import COPIES, FAULTS, flow, step_of
 from etl.evidence.thumbnails import WORK, Thumbnails, fitted
+from etl.funnel import COPIES, FAULTS, flow, step_of
 from manifests.recipe import Curate
 from tests.etl.evidence.made import evidence, photo, planted, write
 from tests.etl.evidence.test_page import section

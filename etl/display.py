@@ -1,16 +1,18 @@
 """What the stages found, as tables for a terminal. Nothing is decided or computed here."""
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from etl.explain import Explanation
 from etl.funnel import flow
 from etl.steps import Step
 from manifests.console import duration, plain, table
 from manifests.recipe import SPLITS
 from manifests.store import Stage
+
+if TYPE_CHECKING:  # it brings polars, which status does without
+    from etl.explain import Explanation
 
 SHOWN = 12  # conflicts or entries named on screen; all of them are in the table
 
@@ -60,7 +62,7 @@ def since(before: Stage | None, after: Stage) -> Iterable[str]:
     yield f"\nSince the curation before: {what}. Image by image: alacena diff"
 
 
-def explained(found: Explanation) -> Iterable[str | Table]:
+def explained(found: "Explanation") -> Iterable[str | Table]:
     """What the rules would reject, and what each fault would."""
     if found.refused:
         yield f"[bold]With these settings curate would refuse:[/bold] {plain(found.refused)}\n"

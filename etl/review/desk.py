@@ -4,6 +4,7 @@ Every row has the revision at which it last looked otherwise, so that a page ask
 """
 
 import csv
+import hashlib
 import secrets
 import threading
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from etl.images import Unusable
 from etl.review import pages
 from etl.review.ledger import Granted, Ledger, Wish
 from etl.review.moment import Moment, Source, Watch, look, source
-from etl.review.queues import NONE, QUEUES, Group, Known, Mark, Row, Suggestion, known, marks_of
+from etl.review.queues import NONE, QUEUES, Group, Known, Row, Suggestion, known, marks_of
 from etl.review.thumbnails import Thumbnails
 from manifests.errors import Exit, UserError
-from manifests.recipe import Recipe
+from manifests.recipe import DEDUPE_BITS, Recipe
 from manifests.store import DatasetStore, Stage
 from manifests.table import read_table
 
@@ -44,10 +45,12 @@ class Desk:
         self.boot = secrets.token_hex(4)  # pages of another server, or of an earlier one, ask for everything again
         self.revision = 1
         self._lock = threading.RLock()
+        self._deciding = threading.Lock()  # a batch is looked up, written and remembered before the next one is
         self._versions: dict[int, int] = {}
         self._answered: dict[str, list[Granted]] = {}
         self._moment = look(source, ledger.decisions, None)
         self._marks = dict(self._moment.marks)
+        self._by_version = {pages.version(row): row.id for row in reversed(self._moment.rows)}
         self._watch = Watch(self._look, self._moment)
 
     def _look(self, before: Moment | None) -> Moment:
@@ -72,7 +75,8 @@ class Desk:
     @property
     def known(self) -> Known:
         now = self.moment
-        return known(now.rows, now.classes, self.suggestions)
+        method = self.source.settings.dedupe.partition(":")[0]
+        return known(now.rows, now.classes, self.suggestions, DEDUPE_BITS.get(method, DEDUPE_BITS["near"]))
 
     def groups(self, queue: str) -> list[Group]:
         return QUEUES[queue][1](self.known)
@@ -84,16 +88,27 @@ class Desk:
             raise UserError(f"there is no image {number}.", Exit.USAGE)
         return rows[number]
 
+    def meant(self, number: int, version: str) -> Row:
+        """The row that a page means, which may be of an earlier source: by number if the version fits, else by that.
+
+        Raises UserError where there is no such image any more.
+        """
+        rows = self._moment.rows
+        if 0 <= number < len(rows) and pages.version(rows[number]) == version:
+            return rows[number]
+        if version and version in self._by_version:
+            return rows[self._by_version[version]]
+        raise UserError("the images changed since this page was loaded; load it again.", Exit.USAGE)
+
     def decide(self, batch: str, wishes: Sequence[Wish]) -> list[Granted]:
         """Write decisions at once; curate follows in its own time. Raises UserError where they cannot be written.
 
         A batch that is sent again, because its answer was lost, is answered as it was: it was written already.
         """
-        with self._lock:
+        with self._deciding:
             if batch in self._answered:
                 return self._answered[batch]
-        granted = self.ledger.grant(wishes)
-        with self._lock:
+            granted = self.ledger.grant(wishes)
             self._answered |= {batch: granted} if batch else {}
             for old in list(self._answered)[:-ANSWERS_KEPT]:
                 del self._answered[old]
@@ -127,19 +142,14 @@ class Desk:
                 "counts": pages.counts(now),
                 "effect": {"number": self._watch.number, "said": self._watch.said},
                 "trouble": self.ledger.trouble or now.trouble,
-                "decided": len(self._marks),
+                "decided": len(self.ledger.owned()),
                 "busy": self._watch.is_busy,
             }
 
     def told(self, numbers: Sequence[int]) -> list[dict[str, Any]]:
-        rows, marks = self._moment.rows, self._marks
-        return [
-            pages.told(rows[n], marks.get(n, NONE), is_own=self._is_own(rows[n], marks.get(n, NONE))) for n in numbers
-        ]
-
-    def _is_own(self, row: Row, mark: Mark) -> bool:
-        """Whether that it stays or goes was decided in this page's file, and not in another list."""
-        return not mark.stays or self.ledger.owns((row.sha256 or row.path, "stays"))
+        rows, marks, owned = self._moment.rows, self._marks, self.ledger.owned()
+        asked = [(rows[number], marks.get(number, NONE)) for number in numbers]
+        return [pages.told(row, mark, is_own=pages.is_own(row, mark, owned)) for row, mark in asked]
 
     def _marked(self) -> None:
         """The marks anew, from the decisions as they are now."""
@@ -175,7 +185,8 @@ class _Reader:
     """Gives an image's bytes by its row. Raises Unusable where the source is away or the file is not listed."""
 
     def __init__(self, dataset: DatasetStore, extracted: Stage, table: pl.DataFrame) -> None:
-        self.dataset, self.extracted, self.paths = dataset, extracted, table["path"].to_list()
+        self.dataset, self.extracted = dataset, extracted
+        self.paths, self.shas = table["path"].to_list(), table["sha256"].to_list()
         self._lock = threading.Lock()
         self._opened: Any = None
 
@@ -184,7 +195,10 @@ class _Reader:
         place = places.get(self.paths[number])
         if place is None:
             raise Unusable("there is no such file")
-        return opener.read(place)
+        data = opener.read(place)
+        if self.shas[number] and hashlib.sha256(data).hexdigest() != self.shas[number]:
+            raise Unusable("the file changed since extract")
+        return data
 
     def _open(self) -> tuple[Any, dict[str, Any]]:
         from etl.extract import opener
@@ -205,7 +219,14 @@ def read_suggestions(dataset: DatasetStore) -> list[Suggestion]:
     for stage in dataset.published("suggest")[:1]:
         with (dataset.folder("suggest", stage.key) / "suggestions.csv").open(encoding="utf-8", newline="") as file:
             return [
-                Suggestion(row["sha256"], row["path"], row["likely"], float(row["p_class"]), float(row["p_likely"]))
+                Suggestion(
+                    row["sha256"],
+                    row["path"],
+                    row["likely"],
+                    float(row["p_class"]),
+                    float(row["p_likely"]),
+                    row["class"],
+                )
                 for row in csv.DictReader(file)
             ]
     return []

@@ -58,7 +58,7 @@ export async function refreshStory() {
   }
   let text;
   try {
-    const answer = await fetch(`story/${tile.dataset.id}`, { cache: "no-store" });
+    const answer = await fetch(`story/${tile.dataset.id}?v=${tile.dataset.v}`, { cache: "no-store" });
     if (!answer.ok) return;
     text = await answer.text();
   } catch {

@@ -5,10 +5,16 @@ export const list = document.getElementById("tiles");
 export const tiles = [...list.querySelectorAll(".t")];
 const place = new Map(tiles.map((tile, index) => [tile, index]));
 const byId = new Map();
+const byVersion = new Map();
 for (const tile of tiles) {
-  const there = byId.get(tile.dataset.id);
+  put(byId, tile.dataset.id, tile);
+  if (tile.dataset.v) put(byVersion, tile.dataset.v, tile);
+}
+
+function put(map, key, tile) {
+  const there = map.get(key);
   if (there) there.push(tile);
-  else byId.set(tile.dataset.id, [tile]);
+  else map.set(key, [tile]);
 }
 
 let here = -1; // index of the current tile
@@ -18,6 +24,7 @@ let moved = () => {};
 
 export const current = () => tiles[here];
 export const of = (id) => byId.get(String(id)) || [];
+export const same = (version) => byVersion.get(version) || [];
 export const onMove = (listener) => { moved = listener; };
 
 // What a decision is about: the selected tiles, else the current one.
@@ -133,7 +140,11 @@ export function nextGroup() {
 }
 
 function remember(tile) {
-  sessionStorage.setItem(`here ${location.search}`, tile.dataset.id);
+  try {
+    sessionStorage.setItem(`here ${location.search}`, tile.dataset.id);
+  } catch {
+    // A full storage costs only the place.
+  }
 }
 
 export function begin() {

@@ -5,6 +5,7 @@ told what stood in it, so that it can be put back.
 """
 
 import threading
+import unicodedata
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,6 +42,7 @@ class Wish(NamedTuple):
         if self.to is None:
             return None
         named = f"{self.other} {self.other_path}" if self.what == "pair" else self.to.get("reason", "")
+        named = " ".join(named.split())  # as the file has it, so that an undo knows it again
         when = self.to.get("when") or datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         return Decision(self.sha256, self.path, self.to["decision"], self.to.get("class", ""), named, when)
 
@@ -71,9 +73,10 @@ class Ledger:
         with self.lock:
             return [*self._foreign, *self._own]
 
-    def owns(self, key: Key) -> bool:
+    def owned(self) -> set[Key]:
+        """What the own file decides, and not another list."""
         with self.lock:
-            return key in self._slots()
+            return set(self._slots())
 
     def refresh(self) -> bool:
         """Read again what changed on the disk; whether anything did."""
@@ -83,16 +86,23 @@ class Ledger:
                 return False
             self._seen = seen
             try:
-                own = read_decisions([self.file]) if self.file.exists() else []
+                own = read_decisions([self.file]) if self.file.is_file() else []
                 foreign = read_decisions(self.others)
             except UserError as error:
                 self.trouble = str(error)
                 return True
             changed = [d._replace(place="") for d in own] != [d._replace(place="") for d in self._own]
-            changed |= foreign != self._foreign or bool(self.trouble)
-            self._own, self._foreign, self.trouble = own, foreign, ""
+            trouble = "" if self.file.is_file() else self._gone()
+            changed |= foreign != self._foreign or trouble != self.trouble
+            self._own, self._foreign, self.trouble = own, foreign, trouble
             self.revision += changed
             return changed
+
+    def _gone(self) -> str:
+        """What is said of a file that is not there; empty where nothing stood in it."""
+        number = len(self._own)
+        lines = "1 decision was" if number == 1 else f"{number} decisions were"
+        return f"{self.file}: gone; {lines} in it: put it back, or go on without." if number else ""
 
     def grant(self, wishes: Sequence[Wish]) -> list[Granted]:
         """Write what is wished, in one go. Raises UserError where the file cannot be written; then nothing changed."""
@@ -120,7 +130,7 @@ class Ledger:
             self._own = change(self.file, put, drop)
         except OSError as error:
             raise UserError(f"{self.file}: cannot be written ({error.strerror}); the one before is kept.") from None
-        self._seen = [_stamp(file) for file in (*self.others, self.file)]
+        self._seen, self.trouble = [_stamp(file) for file in (*self.others, self.file)], ""
         self.revision += 1
 
     def _slots(self) -> dict[Key, list[Decision]]:
@@ -153,6 +163,7 @@ def _told(lines: Sequence[Decision]) -> dict[str, str] | None:
 
 
 LIMIT = 300  # characters of a reason
+UNPRINTABLE = {"Cc", "Cs"}  # control characters and lone surrogates, which no file in UTF-8 can hold
 SLOTS = {REJECT: "stays", PIN: "stays", RELABEL: "class", "duplicate": "pair", "not duplicate": "pair"}
 
 
@@ -169,6 +180,8 @@ def checked(to: Any, what: str, classes: Sequence[str]) -> dict[str, str] | None
         raise UserError(f"decision {kind!r} does not belong to {what!r}.", Exit.USAGE)
     if kind == RELABEL and name not in classes:
         raise UserError(f"there is no class {name!r}.", Exit.USAGE)
+    if any(unicodedata.category(c) in UNPRINTABLE for c in " ".join(asked.get("reason", "").split())):
+        raise UserError("a reason is printable text.", Exit.USAGE)
     if len(asked.get("reason", "")) > LIMIT or not _is_time(asked.get("when", "")):
         raise UserError("a reason has at most 300 characters, and a time reads 2026-11-21T10:42:00Z.", Exit.USAGE)
     return asked
@@ -176,6 +189,7 @@ def checked(to: Any, what: str, classes: Sequence[str]) -> dict[str, str] | None
 
 def _is_time(text: str) -> bool:
     try:
-        return not text or bool(datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC))
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ").replace(tzinfo=UTC)
     except ValueError:
-        return False
+        return not text
+    return text.isascii()  # strptime takes the digits of every script

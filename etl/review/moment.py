@@ -102,11 +102,15 @@ def differences(before: Moment, after: Moment) -> list[str]:
     ]
     moved: Counter[str] = Counter()
     for old, new in zip(before.rows, after.rows, strict=True):
-        if (old.rejected, old.split) != (new.rejected, new.split) and before.marks.get(old.id) == after.marks.get(
-            new.id
-        ):
+        is_marked = before.marks.get(old.id) != after.marks.get(new.id)
+        if _place(old) != _place(new) and not is_marked:
             moved[_movement(old, new)] += 1
     return said + [f"{number} {what}" for what, number in moved.most_common()]
+
+
+def _place(row: Row) -> tuple[str, str]:
+    """Where it is. The details of a reason are not part of it: "400 of 795" changes for all that are over the cap."""
+    return reason_kind(row.rejected), row.split
 
 
 def _movement(old: Row, new: Row) -> str:

@@ -1,9 +1,11 @@
 """The review page as HTML and as JSON: rows, marks and counts become tiles, legend and story. Everything is escaped."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup
 
 from etl.decisions import REJECT
 from etl.review.moment import Moment
@@ -12,12 +14,14 @@ from manifests.pages.fragments import STYLE, Templates
 
 FOLDER = Path(__file__).parent
 CHUNK = 48  # tiles that are laid out together: every number of columns in review.css divides it
+SCRIPTS = ("review.js", "grid.js", "sync.js", "words.js", "legend.js", "dialogs.js")
 FILES = {  # what the page loads, by the name in its address: nothing else is ever read for a request
     "style.css": ("text/css", (STYLE, FOLDER / "review.css")),
-    **{name: ("text/javascript", (FOLDER / name,)) for name in ("review.js", "grid.js", "sync.js", "dialogs.js")},
+    **{name: ("text/javascript", (FOLDER / name,)) for name in SCRIPTS},
     "icon.svg": ("image/svg+xml", (FOLDER / "icon.svg",)),
     "missing.svg": ("image/svg+xml", (FOLDER / "missing.svg",)),
 }
+VERSION_DIGITS = 16
 BY_HAND = "by hand"  # the kind of a reason that a person gave
 REASONS = ("looked at", "blurred", "wrong class", "several things", "not a photo", "text or logo", "too dark or bright")
 
@@ -81,6 +85,18 @@ def told(row: Row, mark: Mark, *, is_own: bool = True) -> dict[str, Any]:
     }
 
 
+def version(row: Row) -> str:
+    """By what a page knows an image again: the first digits of its sha256; empty where it could not be read."""
+    return row.sha256[:VERSION_DIGITS]
+
+
+def missing(words: str) -> bytes:
+    """What stands in the large view for an image that cannot be shown: no larger than a thumbnail, and why."""
+    clean = "".join(c if c.isprintable() else " " for c in words)
+    drawn = static("missing.svg")[1].decode().replace("<svg ", '<svg x="384" y="230" ', 1)
+    return str(_templates().fragment("unseen.svg", drawn=Markup(drawn), words=clean[:90])).encode()
+
+
 def counts(moment: Moment) -> list[dict[str, Any]]:
     """The legend's numbers."""
     return [
@@ -92,31 +108,36 @@ def counts(moment: Moment) -> list[dict[str, Any]]:
 class Shown:
     """A tile with all that its HTML needs."""
 
-    def __init__(self, tile: Tile, row: Row, mark: Mark) -> None:
+    def __init__(self, tile: Tile, row: Row, mark: Mark, *, is_own: bool) -> None:
         self.id, self.note, self.against, self.likely = tile.id, tile.note, tile.against, tile.likely
-        self.class_name = (mark.to or row.class_name) if tile.likely else ""
+        self.class_name = tile.labelled
         self.file = row.path.rpartition("/")[2]
-        self.version = row.sha256[:8]
-        said = told(row, mark)
+        self.version = version(row)
+        said = told(row, mark, is_own=is_own)
+        self.foreign = said["foreign"]
         self.name, self.mark, self.to, self.why = said["name"], said["mark"], said["to"], said["why"]
         self.judged = dict(mark.pairs).get(tile.against, "") if tile.against is not None else ""
 
 
-def shown(groups: Sequence[Group], moment: Moment) -> list[dict[str, Any]]:
+def is_own(row: Row, mark: Mark, owned: Set[tuple[str, str]]) -> bool:
+    """Whether that it stays or goes was decided in the page's own file (`owned`), and not in another list."""
+    return not mark.stays or ((row.sha256 or row.path), "stays") in owned
+
+
+def shown(groups: Sequence[Group], moment: Moment, owned: Set[tuple[str, str]]) -> list[dict[str, Any]]:
     """Groups in chunks of tiles, for the template."""
+
+    def made(tile: Tile) -> Shown:
+        row, mark = moment.rows[tile.id], moment.marks.get(tile.id, NONE)
+        return Shown(tile, row, mark, is_own=is_own(row, mark, owned))
+
     return [
         {
             "title": group.title,
             "note": group.note,
             "compared": group.compared,
             "size": len(group.tiles),
-            "chunks": [
-                [
-                    Shown(tile, moment.rows[tile.id], moment.marks.get(tile.id, NONE))
-                    for tile in group.tiles[i : i + CHUNK]
-                ]
-                for i in range(0, len(group.tiles), CHUNK)
-            ],
+            "chunks": [[made(tile) for tile in group.tiles[i : i + CHUNK]] for i in range(0, len(group.tiles), CHUNK)],
         }
         for group in groups
     ]

@@ -15,6 +15,7 @@ from manifests.pages.fragments import THIN
 
 PAGE = 10_000  # tiles of one page
 CONFLICT = "label conflict"
+TO_SETTLE = "relabel one (1–9), or n if they differ"
 STATES = ("kept", "rejected", "decided", "undecided")
 
 
@@ -51,6 +52,7 @@ class Tile(NamedTuple):
     note: str = ""
     against: int | None = None
     likely: str = ""  # class
+    labelled: str = ""  # the class that is doubted
 
 
 class Group(NamedTuple):
@@ -70,6 +72,7 @@ class Suggestion(NamedTuple):
     likely: str
     p_class: float
     p_likely: float
+    class_name: str = ""  # the class that is doubted
 
 
 class Filter(NamedTuple):
@@ -108,10 +111,14 @@ class Known:
     classes: Sequence[str]
     suggestions: Sequence[Suggestion] = ()
     first: Mapping[str, int] = field(default_factory=dict[str, int])  # sha256 → the first row that has it
+    bits: int = 0  # that are compared of two images
 
 
-def known(rows: Sequence[Row], classes: Sequence[str], suggestions: Sequence[Suggestion] = ()) -> Known:
-    return Known(rows, classes, suggestions, {row.sha256: row.id for row in reversed(rows) if row.sha256})
+def known(
+    rows: Sequence[Row], classes: Sequence[str], suggestions: Sequence[Suggestion] = (), bits: int = 512
+) -> Known:
+    first = {row.sha256: row.id for row in reversed(rows) if row.sha256}
+    return Known(rows, classes, suggestions, first, bits)
 
 
 def rows_of(curated: pl.DataFrame, ids: Mapping[str, int]) -> list[Row]:
@@ -180,7 +187,7 @@ def _cluster(rows: list[Row]) -> Group:
     names = sorted({row.class_name for row in rows})
     first = Tile(head.id, _noted(head, "left out" if head.rejected else "kept"))
     tiles = [first, *(_member(row, head) for row in others)]
-    note = f"{CONFLICT}: {', '.join(names)}" if conflict else f"{len(rows)} images"
+    note = f"{CONFLICT}: {', '.join(names)}; {TO_SETTLE}" if conflict else f"{len(rows)} images"
     return Group(head.path, note, tuple(tiles), compared=True)
 
 
@@ -201,7 +208,7 @@ def look_alikes(known: Known) -> list[Group]:
     return [
         Group(
             row.path,
-            f"{bits} bits apart",
+            f"{bits} of {known.bits} bits differ",
             (Tile(head.id, _noted(head, "kept")), Tile(row.id, _noted(row, f"{bits} bits"), head.id)),
             compared=True,
         )
@@ -214,9 +221,10 @@ def suggested(known: Known) -> list[Group]:
     """Images that probably carry the wrong class, the most suspicious first."""
     rows = {row.path: row for row in known.rows}
     tiles = [
-        Tile(row.id, f"{row.class_name} → {each.likely} {100 * each.p_likely:.0f}{THIN}%", likely=each.likely)
+        Tile(row.id, f"{doubted} → {each.likely} {100 * each.p_likely:.0f}{THIN}%", None, each.likely, doubted)
         for each in known.suggestions
         if (row := rows.get(each.path))
+        for doubted in [each.class_name or row.class_name]
     ]
     return [Group("Probably mislabelled", "most suspicious first", tuple(tiles))] if tiles else []
 
@@ -226,9 +234,9 @@ def by_reason(known: Known) -> list[Group]:
     found: dict[str, list[Tile]] = {}
     for row in known.rows:
         if row.rejected:
-            found.setdefault(reason_kind(row.rejected), []).append(
-                Tile(row.id, row.rejected.partition(": ")[2] or row.class_name)
-            )
+            parts = row.class_name, row.rejected.partition(": ")[2]
+            note = ", ".join(part for part in parts if part)
+            found.setdefault(reason_kind(row.rejected), []).append(Tile(row.id, note))
     ordered = sorted(found.items(), key=lambda item: (-len(item[1]), item[0]))
     return [Group(kind, "", tuple(tiles)) for kind, tiles in ordered]
 

@@ -3,6 +3,7 @@
 import * as dialogs from "./dialogs.js";
 import * as grid from "./grid.js";
 import * as sync from "./sync.js";
+import { announce } from "./words.js";
 
 const queue = document.body.dataset.queue;
 const LOOKED_AT = "looked at";
@@ -14,10 +15,15 @@ function reject(reason) {
   const tiles = unique(grid.chosen());
   const isOff = !reason && tiles.every((tile) => tile.dataset.mark === "reject");
   const own = isOff ? tiles.filter((tile) => !tile.dataset.foreign) : tiles;
-  if (isOff && !own.length) return sync.announce("Rejected by another list: p pins it, so that it stays.");
+  if (isOff && !own.length) return announce("Rejected by another list: p pins it, so that it stays.");
   const wanted = reason || isOff ? own : own.filter((tile) => tile.dataset.mark !== "reject");
   const to = isOff ? null : { decision: "reject", reason: reason || LOOKED_AT };
   sync.decide(wanted.map((tile) => op(tile, "stays", to)), `${isOff ? "Not rejected" : "Rejected"}: ${about(wanted)}`);
+}
+
+// x goes through a whole row, held down: it never takes a rejection back.
+function rejectOnly() {
+  if (grid.chosen().some((tile) => tile.dataset.mark !== "reject")) reject();
 }
 
 function pin() {
@@ -34,9 +40,9 @@ function relabel(name) {
 // d and n of images that are compared: against the first of their row. The same again takes it back.
 function judge(decision) {
   const tiles = grid.chosen().filter((tile) => tile.dataset.against);
-  if (!tiles.length) return sync.announce("Choose the image beside it: this one is what it is compared with.");
+  if (!tiles.length) return announce("Choose the image beside it: this one is what it is compared with.");
   const isOff = tiles.every((tile) => tile.dataset.judged === decision);
-  const ops = tiles.map((tile) => ({ ...op(tile, "pair", isOff ? null : { decision }), other: Number(tile.dataset.against) }));
+  const ops = tiles.map((tile) => ({ ...op(tile, "pair", isOff ? null : { decision }), other: Number(tile.dataset.against), other_v: grid.of(tile.dataset.against)[0]?.dataset.v }));
   sync.decide(ops, `${isOff ? "Undecided" : decision === "duplicate" ? "Duplicate" : "Not the same"}: ${about(tiles)}`);
   if (!isOff && tiles.length === 1) onward();
 }
@@ -67,8 +73,7 @@ function unique(tiles) {
 }
 
 function undo() {
-  sync.undo((ids) => {
-    const tile = grid.of(ids[0])[0];
+  sync.undo(([tile]) => {
     if (tile) grid.goTo(tile, { focus: !dialogs.isOpen() });
   });
 }
@@ -108,7 +113,7 @@ const actions = {
 
 const keys = {
   " ": actions.reject,
-  x: () => { reject(); grid.step(1, { focus: !dialogs.view.open }); },
+  x: () => { rejectOnly(); grid.step(1, { focus: !dialogs.view.open }); },
   r: actions.reason,
   c: actions.class,
   p: actions.pin,
@@ -161,7 +166,7 @@ function viewMove(event) {
 
 function selection() {
   const count = grid.selectedCount();
-  if (count) sync.announce(`${count} selected`);
+  if (count) announce(`${count} selected`);
 }
 
 grid.list.addEventListener("click", (event) => {

@@ -1,10 +1,8 @@
 """Serves the review page on 127.0.0.1: what each address answers. `guard` decides who may ask at all."""
 
 import json
-import os
-import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
@@ -22,7 +20,8 @@ from etl.review import pages
 from etl.review.desk import Desk, open_desk
 from etl.review.guard import Guard
 from etl.review.ledger import WHAT, Wish, checked
-from etl.review.queues import NONE, QUEUES, Filter, filtered, page_of, tiles_in
+from etl.review.place import LOOPBACK, bound, new_token, remember, remembered
+from etl.review.queues import NONE, QUEUES, Filter, Row, filtered, page_of, tiles_in
 from manifests.console import plain
 from manifests.errors import Exit, UserError
 from manifests.recipe import SPLITS, Recipe
@@ -31,10 +30,14 @@ from manifests.store import DatasetStore
 P = ParamSpec("P")
 R = TypeVar("R")
 
-LOOPBACK = "127.0.0.1"
+DIGITS = 9  # of a row's number
 DECODERS = 4  # threads that make pictures
 FOREVER = "private, max-age=31536000, immutable"  # a picture's address names its bytes: ?v=SHA256
 REFUSED = {Exit.USAGE: 400}  # the rest is a file that cannot be written: 507
+
+
+def _drawn(_: str) -> bytes:
+    return pages.static("missing.svg")[1]
 
 
 class Answers:
@@ -47,9 +50,9 @@ class Answers:
     def routes(self) -> list[Route]:
         return [
             Route("/", self.page),
-            Route("/t/{number:int}", self.thumbnail),
-            Route("/v/{number:int}", self.view),
-            Route("/story/{number:int}", self.story),
+            Route("/t/{number}", self.thumbnail),
+            Route("/v/{number}", self.view),
+            Route("/story/{number}", self.story),
             Route("/changes", self.changes),
             Route("/decide", self.decide, methods=["POST"]),
             Route("/s/{name}", self.static),
@@ -71,7 +74,7 @@ class Answers:
         self.desk.settle()
         rev = self.desk.revision  # before the rest is looked at: better told twice than not at all
         effect = self.desk.effect
-        now, known = self.desk.moment, self.desk.known
+        now, known, owned = self.desk.moment, self.desk.known, self.desk.ledger.owned()
         sizes = {name: len(groups) if groups and groups[0].compared else tiles_in(groups)
                  for name, (_, made) in QUEUES.items() for groups in [made(known)]}  # fmt: skip
         whole = filtered(self.desk.groups(queue), now.rows, now.marks, wanted)
@@ -88,7 +91,7 @@ class Answers:
             tabs=pages.tabs(sizes, queue, wanted),
             legend=pages.legend(now, cap),
             address=partial(pages.address, queue, wanted),
-            groups=pages.shown(groups, now),
+            groups=pages.shown(groups, now, owned),
             compared=bool(groups) and groups[0].compared,
             tiles=tiles_in(whole),
             place=min(place, count - 1) + 1,
@@ -96,7 +99,7 @@ class Answers:
             splits=SPLITS,
             totals=[sum(each.splits[i] for each in now.counts) for i in range(len(SPLITS))],
             cap=cap,
-            decided=len(now.marks),
+            decided=len(owned),
             found=len(now.rows),
             file=self.desk.ledger.file.name,
             trouble=self.desk.ledger.trouble or now.trouble,
@@ -109,14 +112,14 @@ class Answers:
 
     async def view(self, request: Request) -> Response:
         row = self._row(request)
-        return await self._picture(lambda: self.desk.pictures.large(row.id, row.width, row.height))
+        return await self._picture(lambda: self.desk.pictures.large(row.id, row.width, row.height), pages.missing)
 
-    async def _picture(self, make: Callable[[], bytes]) -> Response:
+    async def _picture(self, make: Callable[[], bytes], instead: Callable[[str], bytes] = _drawn) -> Response:
         self._decoders = self._decoders or CapacityLimiter(DECODERS)
         try:
             made = await to_thread.run_sync(make, limiter=self._decoders)
-        except (Unusable, MemoryError):
-            return self._file("missing.svg")
+        except (Unusable, MemoryError) as error:
+            return Response(instead(str(error)), media_type="image/svg+xml")
         return Response(made, media_type="image/webp", headers={"cache-control": FOREVER})
 
     async def story(self, request: Request) -> Response:
@@ -147,36 +150,34 @@ class Answers:
         return JSONResponse(await _threaded(self.desk.changes, number))
 
     async def decide(self, request: Request) -> Response:
-        body = await request.body()
+        return JSONResponse(await _threaded(self._decide, await request.body()))
+
+    def _decide(self, body: bytes) -> dict[str, Any]:
         try:
             asked = json.loads(body)
-            wishes = [self._wish(each) for each in _list(asked, "ops")]
         except (ValueError, RecursionError):
             raise HTTPException(400, "not JSON that is understood") from None
-        return JSONResponse(await _threaded(self._decide, str(asked.get("batch", "")), wishes))
-
-    def _decide(self, batch: str, wishes: list[tuple[int, Wish]]) -> dict[str, Any]:
-        granted = self.desk.decide(batch, [wish for _, wish in wishes])
+        classes = self.desk.moment.classes
+        wishes = [self._wish(each, classes) for each in _list(asked, "ops")]
+        granted = self.desk.decide(str(asked.get("batch", "")), [wish for _, wish in wishes])
         numbers = list(dict.fromkeys(number for number, _ in wishes))
         return {
             "boot": self.desk.boot,
             "rows": self.desk.told(numbers),
             "granted": [each._asdict() for each in granted],
-            "decided": len(self.desk.moment.marks),
+            "decided": len(self.desk.ledger.owned()),
         }
 
-    def _wish(self, asked: Any) -> tuple[int, Wish]:
+    def _wish(self, asked: Any, classes: Sequence[str]) -> tuple[int, Wish]:
         """One change as the page asks for it. Raises UserError for what it may not ask."""
         what = asked.get("what") if isinstance(asked, dict) else None
         if what not in WHAT or not isinstance(asked.get("id"), int):
             raise UserError("a change has an id, and what it is about: stays, class or pair.", Exit.USAGE)
-        row = self.desk.row(asked["id"])
-        if asked.get("v") != row.sha256[:8]:  # a page that was open while the source changed means another image
-            raise UserError("the images changed since this page was loaded; load it again.", Exit.USAGE)
-        other = self.desk.row(asked["other"]) if what == "pair" and isinstance(asked.get("other"), int) else None
+        row = self.desk.meant(asked["id"], str(asked.get("v", "")))
+        is_pair = what == "pair" and isinstance(asked.get("other"), int)
+        other = self.desk.meant(asked["other"], str(asked.get("other_v", ""))) if is_pair else None
         if what == "pair" and (other is None or not row.sha256 or not other.sha256 or other.sha256 == row.sha256):
             raise UserError("a pair is of two different images that could be read.", Exit.USAGE)
-        classes = self.desk.moment.classes
         to, expects = checked(asked.get("to"), what, classes), asked.get("expects")
         pair = (other.sha256, other.path) if other else ("", "")
         is_undo = asked.get("undo") is True
@@ -191,8 +192,14 @@ class Answers:
         kind, data = pages.static(name)
         return Response(data, media_type=kind)
 
-    def _row(self, request: Request) -> Any:
-        return self.desk.row(request.path_params["number"])
+    def _row(self, request: Request) -> Row:
+        number, version = str(request.path_params["number"]), request.query_params.get("v", "")
+        if not (number.isascii() and number.isdecimal() and len(number) <= DIGITS):
+            raise HTTPException(404, "there is no such image")
+        row = self.desk.row(int(number))
+        if version and version != row.sha256[: len(version)]:
+            raise HTTPException(404, "the images changed since this page was loaded")
+        return row
 
 
 def _list(value: Any, key: str) -> list[Any]:
@@ -236,11 +243,11 @@ def serve(
 
     done = bring(asked, Site(dataset, 0), "extract")
     desk = open_desk(dataset, asked, done["extract"], file)
-    remembered = dataset.root / "review.json"
-    token, last = _remembered(remembered)
-    listening = _bound(port, last)
+    token, last = remembered(dataset.root / "review.json")
+    listening = bound(port, last)
     chosen = int(listening.getsockname()[1])
-    _remember(remembered, token, chosen)
+    token = token if chosen == last else new_token()  # another program may listen there, and be sent the old one
+    remember(dataset.root / "review.json", token, chosen)
     config = uvicorn.Config(
         app(desk, token, chosen), log_level="error", access_log=False, server_header=False, lifespan="off",
         timeout_graceful_shutdown=1, ws="none",
@@ -264,40 +271,3 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self.ready()
-
-
-def _bound(port: int, last: int) -> socket.socket:
-    """A socket on this machine only: at the port asked for, else at the last one, else at any that is free."""
-    for number in [port] if port else [last, 0]:
-        listening = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listening.bind((LOOPBACK, number))
-        except OSError:
-            listening.close()
-            continue
-        return listening
-    raise UserError(f"--port {port}: in use, or not allowed; leave it out, and a free one is taken.", Exit.USAGE)
-
-
-def _remembered(file: Path) -> tuple[str, int]:
-    """Token and port of the last time; a new token where there is none."""
-    try:
-        found = json.loads(file.read_text("utf-8"))
-        token, port = str(found["token"]), int(found["port"])
-        if len(token) >= 32 and token.replace("-", "").replace("_", "").isalnum() and 0 < port < 65536:
-            return token, port
-    except (OSError, ValueError, KeyError, TypeError):
-        pass
-    return secrets.token_urlsafe(32), 0
-
-
-def _remember(file: Path, token: str, port: int) -> None:
-    """For this user only. A store that cannot be written is no reason not to serve."""
-    try:
-        file.unlink(missing_ok=True)
-        handle = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(handle, "w") as out:
-            json.dump({"token": token, "port": port}, out)
-    except OSError:
-        pass

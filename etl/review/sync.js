@@ -3,30 +3,28 @@
 // What a person decided lies in `pending` (and in this tab's storage) until the file holds it. No answer: it stays, is
 // shown as unsaved, and is sent again. An answer that says no: the mark goes back, and the page says why.
 
-import { of } from "./grid.js";
+import { of, same } from "./grid.js";
+import { counts } from "./legend.js";
+import { announce, banner, kind, say } from "./words.js";
 
 const POLL = 1000; // milliseconds between two looks at what others decided
 const SOON = 250; // while curate is at work
 const PATIENCE = 8000; // milliseconds after which a server that says nothing counts as gone
+const PATIENCE_EACH = 5; // more for every image that is decided on at once
 
 const body = document.body;
-const say = (id, text) => {
-  const element = document.getElementById(id);
-  if (element && element.textContent !== text) element.textContent = text;
-};
 let boot = body.dataset.boot;
 let rev = Number(body.dataset.rev);
 let pending = stored("pending") || []; // batches of ops, the first may be on its way
 let undoable = stored("undo") || []; // batches that were written, the last one last
 let sending = false;
 let isGone = false;
+let isStaying = false; // on its way to another page of this tab, which sends what waits
 const undoing = []; // undos that wait for an answer
-let effect = Number(body.dataset.effect);
 let timer = 0;
 const listeners = [];
 
 export const onRows = (listener) => listeners.push(listener);
-export const announce = (text) => { say("said", text); say("viewsaid", text); };
 
 function stored(key) {
   try {
@@ -36,16 +34,20 @@ function stored(key) {
   }
 }
 
-function store() {
+function keep(key, value) {
   try {
-    sessionStorage.setItem(`${location.pathname} pending`, JSON.stringify(pending));
-    sessionStorage.setItem(`${location.pathname} undo`, JSON.stringify(undoable.slice(-200)));
+    sessionStorage.setItem(`${location.pathname} ${key}`, JSON.stringify(value));
   } catch {
     // A full storage costs only what a reload would have kept.
   }
 }
 
-// Ops: {id, v, what: stays | class | pair, other?, to: {decision, class?, reason?} | null}
+function store() {
+  keep("pending", pending);
+  keep("undo", undoable.slice(-200));
+}
+
+// Ops: {id, v, what: stays | class | pair, other?, other_v?, to: {decision, class?, reason?} | null}
 export function decide(ops, words) {
   if (!ops.length) return;
   pending.push({ id: crypto.randomUUID(), ops, words, was: ops.map((op) => preview(op)) });
@@ -61,7 +63,7 @@ export function undo(then) {
     ops.forEach((op, index) => preview(op, was[index]));
     announce("Undone.");
     shown();
-    then(ops.map((op) => op.id));
+    then(ops.flatMap(tilesOf));
     return;
   }
   if (pending.length) { // what was there before is known when it is answered
@@ -69,6 +71,12 @@ export function undo(then) {
     shown();
     return;
   }
+  takeBack(then);
+  send();
+}
+
+// Before all that waits: it takes back what was written before that was decided.
+function takeBack(then) {
   const last = undoable.pop();
   if (!last) {
     announce("Nothing to undo in this tab.");
@@ -76,16 +84,15 @@ export function undo(then) {
   }
   const ops = last.done.map((each) => ({ ...each.slot, to: each.before, expects: each.now, undo: true }));
   ops.reverse();
-  pending.push({ id: crypto.randomUUID(), ops, words: `Undone: ${last.words}`, isUndo: true, was: ops.map((op) => preview(op)) });
+  pending.unshift({ id: crypto.randomUUID(), ops, words: `Undone: ${last.words}`, isUndo: true, was: ops.map((op) => preview(op)) });
   announce(`Undone: ${last.words}`);
   shown();
-  send();
-  then(ops.map((op) => op.id));
+  then(ops.flatMap(tilesOf));
 }
 
-async function ask(address, options = {}) {
+async function ask(address, options = {}, patience = PATIENCE) {
   const stop = new AbortController();
-  const late = setTimeout(() => stop.abort(), PATIENCE);
+  const late = setTimeout(() => stop.abort(), patience);
   try {
     return await fetch(address, { ...options, signal: stop.signal, cache: "no-store" });
   } finally {
@@ -96,15 +103,16 @@ async function ask(address, options = {}) {
 async function send() {
   if (sending || !pending.length) return;
   sending = true;
-  shown();
   const batch = pending[0];
   batch.isSent = true; // it may be written from now on, whether an answer comes or not
+  batch.tries = (batch.tries || 0) + 1;
+  shown();
   let answer;
   let said;
   try {
     const text = JSON.stringify({ batch: batch.id, ops: batch.ops });
-    answer = await ask("decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: text });
-    said = await answer.json();
+    answer = await ask("decide", { method: "POST", headers: { "Content-Type": "application/json" }, body: text }, PATIENCE + PATIENCE_EACH * batch.ops.length);
+    said = answer.ok ? await answer.json() : await answer.json().catch(() => ({}));
   } catch {
     sending = false;
     gone();
@@ -113,9 +121,11 @@ async function send() {
   sending = false;
   pending.shift();
   if (answer.ok) written(batch, said);
-  else refused(batch, said.error || `The server answered ${answer.status}.`);
-  store();
-  if (!pending.length && undoing.length) undo(undoing.shift());
+  else refused(batch, said.error || `The server answered ${answer.status}.`, answer.status);
+  if (undoing.length) {
+    const then = undoing.shift();
+    if (answer.ok || batch.isUndo) takeBack(then); // else it never was: the mark went back by itself
+  }
   shown();
   if (pending.length) send();
   else soon();
@@ -125,31 +135,39 @@ function written(batch, said) {
   back();
   if (!batch.isUndo) {
     const done = said.granted.map((each, index) => {
-      const { id, v, what, other } = batch.ops[index];
-      return { slot: { id, v, what, other }, before: each.before, now: each.now };
+      const { id, v, what, other, other_v } = batch.ops[index];
+      return { slot: { id, v, what, other, other_v }, before: isItself(batch, index, each) ? null : each.before, now: each.now };
     });
     undoable.push({ done, words: batch.words });
   }
   const elsewhere = said.granted.filter((each) => each.refused).length;
   if (elsewhere) announce(`${elsewhere} of them were decided anew elsewhere meanwhile: left as they are.`);
   say("decided", String(said.decided));
-  rows(said.rows);
-  banner("");
+  if (said.boot === boot) rows(said.rows); // else its numbers may be those of other images
 }
 
-function refused(batch, sentence) {
-  if (batch.isUndo) undoable.push({ done: batch.ops.map((op) => ({ slot: op, before: op.to, now: op.expects })).reverse(), words: batch.words.replace(/^Undone: /, "") });
+// A batch was written, its answer was lost, and so was the server that knew it: what stood there is the decision itself.
+function isItself(batch, index, { before }) {
+  const { to } = batch.ops[index];
+  const isEqual = before && to && before.decision === to.decision && before.class === (to.class || "");
+  return batch.tries > 1 && isEqual && !batch.was[index].value;
+}
+
+function refused(batch, sentence, status) {
+  if (batch.isUndo && status !== 400) undoable.push({ done: batch.ops.map((op) => ({ slot: op, before: op.to, now: op.expects })).reverse(), words: batch.words.replace(/^Undone: /, "") });
   back();
   announce("Not written: the mark went back.");
-  banner(`Not written, so the mark went back. ${sentence}`, "refused");
-  say("viewsaid", `Not written, so the mark went back. ${sentence}`);
+  const words = `Not written, so the mark went back. ${sentence}`;
+  keep("refused", words); // until it is closed, whatever else has to be said, and also on the next page
+  banner(words, "refused");
+  say("viewsaid", words);
   refresh(0);
 }
 
 // How a tile looks before the answer is there, or again as it looked before (`back`); how it looked until now.
 function preview(op, back) {
   const key = { stays: "mark", class: "to", pair: "judged" }[op.what];
-  const found = of(op.id).filter((tile) => op.what !== "pair" || tile.dataset.against === String(op.other));
+  const found = tilesOf(op);
   const was = { value: found[0]?.dataset[key], isUnsaved: found[0] && "unsaved" in found[0].dataset };
   for (const tile of found) {
     set(tile, key, back ? back.value : op.what === "class" ? op.to?.class : op.to?.decision);
@@ -157,6 +175,13 @@ function preview(op, back) {
     else tile.dataset.unsaved = "";
   }
   return was;
+}
+
+// The tiles that a change is about, also where the page was loaded anew and the images have other numbers.
+function tilesOf(op) {
+  const there = of(op.id).filter((tile) => tile.dataset.v === op.v);
+  const found = there.length ? there : same(op.v);
+  return found.filter((tile) => op.what !== "pair" || of(tile.dataset.against)[0]?.dataset.v === op.other_v);
 }
 
 function set(tile, key, value) {
@@ -214,35 +239,6 @@ const again = (wait) => {
 };
 export const soon = () => again(SOON);
 
-const thousands = (number) => String(number).replace(/\B(?=(\d{3})+$)/g, "\u202f");
-
-function counts(said) {
-  say("decided", thousands(said.decided));
-  const lines = new Map([...document.querySelectorAll("#legend tr[data-class]")].map((row) => [row.dataset.class, row]));
-  const largest = Math.max(1, ...said.counts.map((each) => each.found));
-  for (const each of said.counts) {
-    const line = lines.get(each.name);
-    if (!line) continue;
-    line.querySelectorAll("td").forEach((cell, index) => {
-      const text = each.splits[index] ? thousands(each.splits[index]) : "·";
-      if (cell.textContent === text) return;
-      cell.textContent = text;
-      cell.classList.add("changed");
-      setTimeout(() => cell.classList.remove("changed"), 1500);
-    });
-    line.querySelector(".fill").setAttribute("width", `${(100 * each.kept) / largest}%`);
-  }
-  document.querySelectorAll("#legend tfoot td").forEach((cell, index) => {
-    cell.textContent = thousands(said.counts.reduce((sum, each) => sum + each.splits[index], 0));
-  });
-  if (said.effect.number !== effect) {
-    effect = said.effect.number;
-    say("effect", said.effect.said.length ? said.effect.said.join(", ") : "No count changed.");
-  }
-  if (said.trouble) banner(said.trouble, "trouble");
-  else if (document.getElementById("banner").dataset.kind === "trouble") banner("");
-}
-
 // The server does not answer: nothing is lost, everything is kept and sent again.
 function gone() {
   isGone = true;
@@ -258,27 +254,8 @@ function gone() {
 function back() {
   if (!isGone) return;
   isGone = false;
-  banner("");
+  if (kind() === "gone") banner(stored("refused") || "", "refused");
   announce("alacena review answers again.");
-}
-
-function banner(text, kind = "") {
-  const element = document.getElementById("banner");
-  if (element.firstChild?.textContent === text && !element.hidden) return;
-  element.replaceChildren();
-  element.hidden = !text;
-  element.dataset.kind = kind;
-  if (!text) return;
-  const words = document.createElement("span");
-  words.textContent = text;
-  element.append(words);
-  if (kind === "refused") {
-    const close = document.createElement("button");
-    close.type = "button";
-    close.textContent = "Close";
-    close.addEventListener("click", () => banner(""));
-    element.append(close);
-  }
 }
 
 function shown() {
@@ -290,11 +267,27 @@ function shown() {
   element.textContent = isBusy ? (isGone ? `${count} unsaved` : "saving") : "saved";
 }
 
+// Whoever closes the tab is asked while something is unsaved; a link of the page leads to where it is sent.
+function leaving() {
+  document.addEventListener("click", (event) => {
+    const isPlain = !event.ctrlKey && !event.metaKey && !event.shiftKey;
+    if (isPlain && event.target.closest('a[href]:not([href^="#"])')) isStaying = true;
+  });
+  document.addEventListener("submit", (event) => {
+    if (event.target.id === "filter") isStaying = true;
+  });
+  window.addEventListener("beforeunload", (event) => {
+    if (pending.length && !isStaying) event.preventDefault();
+    isStaying = false;
+  });
+  window.addEventListener("pageshow", (event) => event.persisted && location.reload());
+}
+
 export function begin() {
   for (const { ops } of pending) for (const op of ops) preview(op);
-  window.addEventListener("beforeunload", (event) => {
-    if (pending.length && isGone) event.preventDefault();
-  });
+  banner(stored("refused") || "", "refused");
+  document.getElementById("banner").addEventListener("click", (event) => event.target.closest("button") && keep("refused", ""));
+  leaving();
   document.addEventListener("visibilitychange", () => document.hidden || refresh());
   shown();
   if (pending.length) send();

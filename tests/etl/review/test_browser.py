@@ -3,18 +3,19 @@
 import re
 import shutil
 from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from etl.decisions import Decision, change, read_decisions
+from etl.decisions import COLUMNS, Decision, change, read_decisions
 from manifests.store import Stage
 from tests.etl.review.desks import Server, asked_of, served
 from tests.makers import brought, class_folders, digits, encoded, image, site, write
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, Page, Route
 
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: no browser to try the page in"
@@ -25,7 +26,7 @@ CLASSES = {"coat": 12, "hat": 60, "shoe": 8}  # and a copy among the shoes
 SHOWN = """() => { const at = document.activeElement, style = getComputedStyle(at);
     if (at === document.body) return 'body';
     return style.outlineStyle !== 'none' || style.boxShadow !== 'none' ? 'seen' : at.outerHTML; }"""
-OUTSIDE = """() => [...document.querySelectorAll('.t, h2, main, header, footer')]
+OUTSIDE = """() => [...document.querySelectorAll('.t, h2, main, header, footer, footer button')]
     .filter(each => each.getBoundingClientRect().right > 391).length"""
 JUMPS = """() => new Promise(done => { let sum = 0;
     new PerformanceObserver(list => list.getEntries().forEach(each => { sum += each.value; }))
@@ -111,8 +112,8 @@ def running(store: Path) -> Generator[Server]:
 
 @pytest.fixture
 def server(running: Server, store: Path) -> Server:
-    """One for all, which notices that its file is gone."""
-    (store / "decisions.csv").unlink(missing_ok=True)
+    """One for all, which notices that its file is empty again."""
+    (store / "decisions.csv").write_text(",".join(COLUMNS) + "\n")
     return running
 
 
@@ -123,6 +124,25 @@ def marks(page: "Page", kind: str = "reject") -> int:
 def decided(folder: Path) -> list[tuple[str, str]]:
     file = folder / "decisions.csv"
     return [(each.path, each.decision) for each in read_decisions([file])] if file.exists() else []
+
+
+@contextmanager
+def held(page: "Page", status: int = 0) -> Generator[None]:
+    """The first decision of the block is on its way until its end; then it arrives, or is answered with a status."""
+    waiting: list[Route] = []
+
+    def wait(route: "Route") -> None:
+        waiting.append(route)
+
+    page.route("**/decide", wait, times=1)
+    with page.expect_request("**/decide"):
+        yield
+    while not waiting:
+        page.wait_for_timeout(10)
+    if status:
+        waiting[0].fulfill(status=status, body="no JSON")
+    else:
+        waiting[0].continue_()
 
 
 class TestByKeyboard:
@@ -210,6 +230,45 @@ class TestByKeyboard:
         used.page.keyboard.up("Space")
         used.saved()
         assert decided(store) == [("hat/000.png", "reject")]
+
+    def test_x_rejects_and_goes_on_and_takes_nothing_back(self, server: Server, use: Use, store: Path):
+        used = use(server.address)
+        used.page = used.open("?queue=class&class=coat")
+        used.press("ArrowRight", "Space", "ArrowLeft", *"xxx", "End", *"xxx")
+        used.saved()
+        assert [path for path, _ in decided(store)] == [f"coat/{number:03}.png" for number in (0, 1, 2, 11)]
+
+    def test_undo_before_the_answer_takes_back_what_it_was_pressed_for(self, server: Server, use: Use, store: Path):
+        used = use(server.address)
+        with held(used.page):
+            used.press("Space", "u", "ArrowRight", "Space")
+            expect(used.page.locator("#saved")).to_have_text("saving")
+            assert decided(store) == []
+        used.saved()
+        assert decided(store) == [("hat/001.png", "reject")]
+
+    def test_undo_of_what_was_refused_takes_nothing_else_back(self, server: Server, use: Use, store: Path):
+        used = use(server.address)
+        used.press("Space", "ArrowRight")
+        used.saved()
+        with held(used.page, status=500):
+            used.press("Space", "u")
+        expect(used.page.get_by_role("alert")).to_contain_text("The server answered 500.")
+        used.saved()
+        expect(used.page.locator(".t[data-mark=reject]")).to_have_count(1)
+        assert decided(store) == [("hat/000.png", "reject")]
+        used.page.get_by_role("button", name="Close", exact=True).click()
+        expect(used.page.locator(".t:focus")).to_have_count(1)
+
+    def test_many_are_decided_at_once(self, server: Server, use: Use, store: Path):
+        used = use(server.address)
+        used.page = used.open("?queue=all")
+        used.press("Control+a", "Space")
+        used.saved()
+        assert len(decided(store)) == sum(CLASSES.values()) + 2
+        used.press("u")
+        used.saved()
+        assert decided(store) == []
 
     def test_the_mouse_selects_and_the_buttons_decide(self, server: Server, use: Use, store: Path):
         used = use(server.address)
@@ -306,6 +365,55 @@ class TestTrouble:
             expect(used.page.get_by_role("alert")).not_to_be_visible()
             assert decided(tmp_path) == [("hat/000.png", "reject"), ("hat/001.png", "reject"), ("hat/002.png", "pin")]
 
+    def test_who_closes_the_tab_while_it_saves_is_asked_and_who_follows_a_link_is_not(
+        self, server: Server, use: Use, store: Path
+    ):
+        used = use(server.address)
+        with held(used.page):
+            used.press("Space")
+            with used.page.expect_event("dialog") as asked:
+                used.page.close(run_before_unload=True)
+            assert asked.value.type == "beforeunload"
+            asked.value.dismiss()
+        used.saved()
+        used.page.route("**/decide", lambda route: route.abort(), times=1)
+        used.press("ArrowRight", "Space")
+        used.page.locator("#legend tbody a").first.click()
+        used.page.wait_for_url("**class=coat**")
+        used.saved()
+        assert decided(store) == [("hat/000.png", "reject"), ("hat/001.png", "reject")]
+
+    def test_undo_works_where_the_answer_and_then_the_server_were_lost(self, store: Path, use: Use, tmp_path: Path):
+        def lost(route: "Route") -> None:
+            route.fetch()
+            running.kill()
+            route.abort()
+
+        file = tmp_path / "decisions.csv"
+        with served(store, file) as running:
+            used = use(running.address)
+            used.page.route("**/decide", lost, times=1)
+            used.press("Space")
+            expect(used.page.get_by_role("alert")).to_contain_text("1 decision is not saved yet")
+        assert decided(tmp_path) == [("hat/000.png", "reject")]
+        with served(store, file):
+            used.saved()
+            used.press("u")
+            expect(used.page.locator(".t[data-mark]")).to_have_count(0)
+            used.saved()
+        assert decided(tmp_path) == []
+
+    def test_a_refusal_is_still_said_after_the_page_loaded_itself_anew(self, store: Path, use: Use, tmp_path: Path):
+        file = tmp_path / "decisions.csv"
+        with served(store, file) as running:
+            used = use(running.address)
+            boot = used.page.locator("body").get_attribute("data-boot") or ""
+        used.page.route("**/decide", lambda route: route.fulfill(status=400, json={"error": "It is full."}), times=1)
+        used.press("Space")
+        with served(store, file):
+            expect(used.page.locator("body")).not_to_have_attribute("data-boot", boot)
+            expect(used.page.get_by_role("alert")).to_contain_text("Not written, so the mark went back. It is full.")
+
     def test_where_nothing_can_be_written_the_mark_goes_back(self, store: Path, use: Use, tmp_path: Path):
         (tmp_path / "file").write_text("in the way of a folder")
         with served(store, tmp_path / "file" / "decisions.csv") as running:
@@ -358,6 +466,16 @@ class TestForEverybody:
         page = used.open(query)
         assert page.evaluate("document.documentElement.scrollWidth") == 390
         assert page.evaluate(OUTSIDE) == 0
+
+    def test_a_pair_stands_side_by_side_on_a_tablet_and_what_was_said_has_room(self, server: Server, use: Use):
+        used = use(server.address, viewport={"width": 768, "height": 1024})
+        page = used.open("?queue=duplicates")
+        one, two = (page.locator(".t").nth(number).bounding_box() for number in (0, 1))
+        said = page.locator("#said").bounding_box()
+        assert one
+        assert two
+        assert said
+        assert (one["y"], said["width"] > 500) == (two["y"], True)
 
     def test_touch_decides_too(self, server: Server, use: Use, store: Path):
         used = use(server.address, viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)

@@ -74,6 +74,11 @@ class TestGranting:
         book.grant([Wish(TWO, "b.png", "pair", ONE, "a.png", {"decision": NOT_DUPLICATE})])
         assert lines(tmp_path / "d.csv") == [("b.png", NOT_DUPLICATE, "", f"{ONE} a.png")]
 
+    def test_an_undo_knows_a_reason_again_after_a_restart(self, tmp_path: Path):
+        told = ledger(tmp_path).grant([wish({"decision": "reject", "reason": " very   dark "})])[0]
+        undone = ledger(tmp_path).grant([wish(None, expects=told.now, is_undo=True)])[0]
+        assert (undone.refused, lines(tmp_path / "d.csv")) == (False, [])
+
     def test_a_line_that_names_only_the_path_is_the_same_slot(self, tmp_path: Path):
         (tmp_path / "d.csv").write_text("path,decision,reason\na.png,reject,dark\n")
         told = ledger(tmp_path).grant([wish({"decision": "pin"})])[0]
@@ -102,7 +107,7 @@ class TestOthers:
         book = ledger(tmp_path, tmp_path / "other.csv")
         book.grant([wish(REJECT)])
         assert [each.path for each in book.decisions] == ["b.png", "a.png"]
-        assert (book.owns((ONE, "stays")), book.owns((TWO, "stays"))) == (True, False)
+        assert book.owned() == {(ONE, "stays")}
 
     def test_a_file_that_was_damaged_is_named_and_what_was_read_before_holds(self, tmp_path: Path):
         book = ledger(tmp_path)
@@ -111,6 +116,17 @@ class TestOthers:
         assert book.refresh()
         assert "unknown decision 'rejcet'" in book.trouble
         assert [each.decision for each in book.decisions] == ["reject"]
+
+    def test_a_file_that_is_gone_is_named_until_it_is_there_again(self, tmp_path: Path):
+        book, file = ledger(tmp_path), tmp_path / "d.csv"
+        assert book.trouble == ""
+        book.grant([wish(REJECT)])
+        text = file.read_text()
+        file.unlink()
+        gone = f"{file}: gone; 1 decision was in it: put it back, or go on without."
+        assert (book.refresh(), book.trouble, book.decisions) == (True, gone, [])
+        file.write_text(text)
+        assert (book.refresh(), book.trouble, len(book.decisions)) == (True, "", 1)
 
     def test_where_it_cannot_be_written_nothing_changes_and_the_place_is_named(self, tmp_path: Path):
         (tmp_path / "file").write_text("in the way")
@@ -143,6 +159,10 @@ class TestChecked:
             ({"decision": "reject", "when": "yesterday"}, "stays"),
             ({"decision": "reject", "path": "/etc/passwd"}, "stays"),
             ({"decision": "reject", "reason": 5}, "stays"),
+            ({"decision": "reject", "reason": "\ud800"}, "stays"),
+            ({"decision": "reject", "reason": "a\x00b"}, "stays"),
+            ({"decision": "reject", "reason": "\x1b[31m"}, "stays"),
+            ({"decision": "reject", "when": "２０26-11-21T10:42:00Z"}, "stays"),
         ],
     )
     def test_what_is_no_decision_is_refused(self, to: object, what: str):

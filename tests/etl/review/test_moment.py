@@ -41,6 +41,11 @@ class TestDifferences:
         after = moment(row(0, "hat", rejected="by hand: dark", split=""), row(1, "hat"), marks={0: Mark("reject")})
         assert differences(moment(row(0, "hat"), row(1, "hat")), after) == ["hat 2 → 1"]
 
+    def test_another_number_in_a_reason_is_no_movement(self):
+        before = moment(row(0, rejected="over the cap: 400 of 795 kept", split=""))
+        after = moment(row(0, rejected="over the cap: 400 of 794 kept", split=""))
+        assert differences(before, after) == []
+
     def test_nothing_moved_says_nothing(self):
         assert differences(moment(row(0)), moment(row(0))) == []
 

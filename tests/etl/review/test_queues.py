@@ -97,7 +97,7 @@ class TestQueues:
         clash = {"rejected": "label conflict: …", "cluster": digits(3)}
         found = groups("duplicates", row(0), copy, row(3, "b", **clash), row(4, "c", **clash))
         assert [(group.title, group.note) for group in found] == [
-            ("b/003.png", "label conflict: b, c"), ("a/000.png", "2 images"),
+            ("b/003.png", "label conflict: b, c; relabel one (1–9), or n if they differ"), ("a/000.png", "2 images"),
         ]  # fmt: skip
 
     def test_the_same_bytes_are_compared_with_nothing(self):
@@ -110,6 +110,7 @@ class TestQueues:
         found = groups("alike", row(0, like=digits(2), like_bits=90), row(1, like=digits(2), like_bits=70), row(2))
         assert shown(found) == [("a/001.png", [2, 1]), ("a/000.png", [2, 0])]
         assert {group.compared for group in found} == {True}
+        assert [group.note for group in found] == ["70 of 512 bits differ", "90 of 512 bits differ"]
 
     def test_suggestions_keep_their_order_and_those_of_images_that_are_gone_are_left_out(self):
         said = [Suggestion(digits(n), f"a/{n:03}.png", "b", 0.1, 0.876) for n in (9, 1, 0)]
@@ -119,9 +120,14 @@ class TestQueues:
             (0, "a → b 88\u202f%", "b"),
         ]
 
+    def test_the_class_that_is_doubted_stays_the_one_that_was_looked_at(self):
+        found = groups("suggested", row(0, "b"), suggestions=(Suggestion(digits(0), "b/000.png", "b", 0.1, 0.9, "a"),))
+        assert [(tile.labelled, tile.likely) for tile in found[0].tiles] == [("a", "b")]
+
     def test_reasons_by_how_many_they_left_out(self):
         found = groups("rejected", row(0, rejected="unusable: truncated"), row(1, rejected=OVER), row(2, rejected=OVER))
         assert shown(found) == [("over the cap", [1, 2]), ("unusable", [0])]
+        assert [group.tiles[0].note for group in found] == ["a, 2 of 3 kept", "a, truncated"]
 
     def test_a_queue_without_images_has_no_groups(self):
         assert {name: groups(name) for name in QUEUES} == {name: [] for name in QUEUES}

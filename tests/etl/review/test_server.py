@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from etl.decisions import read_decisions
-from etl.review.guard import HEADERS
+from etl.review.guard import BODY_LIMIT, HEADERS
 from tests.etl.review.desks import Server, asked_of, served
 from tests.makers import brought, class_folders, png_bytes, site, write
 
@@ -105,9 +105,13 @@ class TestWhoMayAsk:
     def test_only_json_is_taken_and_not_too_much_of_it(self, page: Page):
         origin = f"http://{page.host}"
         text = page.ask("decide", method="POST", body=b"ops=1", Origin=origin, Content_Type="text/plain")
-        kind, length = "application/json", str(5 << 20)
+        kind, length = "application/json", str(BODY_LIMIT + 1)
         large = page.ask("decide", method="POST", Origin=origin, Content_Type=kind, Content_Length=length)
         assert (text[0], large[0]) == (415, 413)
+
+    def test_chunks_without_a_length_are_refused_whatever_length_is_said(self, page: Page):
+        said = {"Origin": f"http://{page.host}", "Content_Type": "application/json", "Transfer_Encoding": "chunked"}
+        assert page.ask("decide", method="POST", body=b"2\r\n{}\r\n0\r\n\r\n", **said)[0] == 411
 
     @pytest.mark.parametrize("method", ["PUT", "DELETE", "OPTIONS", "TRACE"])
     def test_other_methods_are_refused(self, page: Page, method: str):
@@ -125,7 +129,8 @@ class TestWhatIsServed:
     @pytest.mark.parametrize(
         "path",
         ["s/../server.py", "s/%2e%2e%2fserver.py", "s/server.py", "s//etc/passwd", "t/..%2f..%2fetc%2fpasswd", "t/-1",
-         "t/9999", "v/hat%2f000.png", "story/x", "decisions.csv", "../review.json"],
+         "t/9999", "t/" + "9" * 5000, "t/0?v=0123", "story/0?v=0123",
+         "v/hat%2f000.png", "story/x", "decisions.csv", "../review.json"],
     )  # fmt: skip
     def test_a_path_leads_nowhere(self, page: Page, path: str):
         assert page.ask(path)[0] in {400, 404}
@@ -189,6 +194,20 @@ class TestDeciding:
     def test_a_page_of_other_images_is_refused(self, page: Page):
         status, said = page.post({"ops": [page.op(2, {"decision": "pin"}) | {"v": "01234567"}]})
         assert (status, said["error"]) == (400, "the images changed since this page was loaded; load it again.")
+
+    def test_an_image_that_got_another_number_is_known_by_its_digits(self, page: Page):
+        asked = page.op(2, {"decision": "pin"})
+        _, said = page.post({"ops": [asked | {"id": 99}]})
+        assert [each["id"] for each in said["rows"]] == [2]
+        page.post({"ops": [asked | {"to": None}]})
+
+    def test_a_pair_names_both_images_by_their_digits(self, page: Page):
+        one, two = (page.op(number, {"decision": "duplicate"}, "pair") for number in (2, 3))
+        assert page.post({"ops": [one | {"other": 3, "other_v": "01234567"}]})[0] == 400
+        assert page.post({"ops": [one | {"other": 99, "other_v": two["v"]}]})[0] == 200
+        (line,) = read_decisions([page.root / "decisions.csv"])
+        assert (line.decision, line.reason[:16]) == ("duplicate", two["v"])
+        assert page.post({"ops": [one | {"to": None, "other": 3, "other_v": two["v"]}]})[0] == 200
 
     def test_an_unheard_of_class_is_refused(self, page: Page):
         assert page.post({"ops": [page.op(2, {"decision": "relabel", "class": NASTY}, "class")]})[0] == 400

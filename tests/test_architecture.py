@@ -116,7 +116,9 @@ class TestImports:
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert list(tmp_path.iterdir()) == []
 
-    @pytest.mark.parametrize("name", ["etl.pipeline", "etl.keys", "etl.display", "manifests.recipe", "manifests.store", "cli"])
+    @pytest.mark.parametrize(
+        "name", ["etl.pipeline", "etl.keys", "etl.display", "manifests.recipe", "manifests.store", "cli"]
+    )
     def test_what_help_and_status_import_is_light(self, name: str, tmp_path: Path):
         if name == "cli" and not (ROOT / "cli.py").is_file():
             pytest.skip("there is no command line yet")

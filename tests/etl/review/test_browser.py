@@ -383,26 +383,6 @@ class TestTrouble:
         used.saved()
         assert decided(store) == [("hat/000.png", "reject"), ("hat/001.png", "reject")]
 
-    def test_undo_works_where_the_answer_and_then_the_server_were_lost(self, store: Path, use: Use, tmp_path: Path):
-        def lost(route: "Route") -> None:
-            route.fetch()
-            running.kill()
-            route.abort()
-
-        file = tmp_path / "decisions.csv"
-        with served(store, file) as running:
-            used = use(running.address)
-            used.page.route("**/decide", lost, times=1)
-            used.press("Space")
-            expect(used.page.get_by_role("alert")).to_contain_text("1 decision is not saved yet")
-        assert decided(tmp_path) == [("hat/000.png", "reject")]
-        with served(store, file):
-            used.saved()
-            used.press("u")
-            expect(used.page.locator(".t[data-mark]")).to_have_count(0)
-            used.saved()
-        assert decided(tmp_path) == []
-
     def test_a_refusal_is_still_said_after_the_page_loaded_itself_anew(self, store: Path, use: Use, tmp_path: Path):
         file = tmp_path / "decisions.csv"
         with served(store, file) as running:

@@ -73,13 +73,8 @@ def lost(_: str, why: str) -> Any:
     raise RuntimeError(why)
 
 
-def words(texts: list[str]) -> Hashes:
-    """Hex digits as rows of 64-bit words."""
-    return np.frombuffer(bytes.fromhex("".join(texts)), ">u8").astype(np.uint64).reshape(len(texts), -1)
-
-
 def distances(one: Hashes, other: Hashes) -> Distances:
-    """Row by row, of rows that `words` made."""
+    """Row by row, of rows of `hashes`."""
     bits = np.bitwise_count(one[:, :10] ^ other[:, :10])
     wide = bits[:, 2:].sum(1, dtype=np.int64)
     turned = np.bitwise_count(one[:, None, 2:10] ^ other[:, 10:].reshape(len(other), 7, 8)).sum(2, dtype=np.int64)
@@ -89,17 +84,17 @@ def distances(one: Hashes, other: Hashes) -> Distances:
 def recall(files: list[str]) -> dict[str, dict[str, float]]:
     """Change → rule → share of the photographs of which the change is found."""
     seen = list(engine.ordered_map(of_changes, files, workers=WORKERS, lost=lost))
-    original = words([each[0] for each in seen])
+    original = duplicates.of_hex([each[0] for each in seen])
     found: dict[str, dict[str, float]] = {}
     for number, change in enumerate(CHANGES, 1):
-        apart = distances(original, words([each[number] for each in seen]))
+        apart = distances(original, duplicates.of_hex([each[number] for each in seen]))
         found[change] = {name: round(float(rule(apart).mean()), 4) for name, rule in RULES.items()}
     return found
 
 
 def reported(files: list[str]) -> dict[str, int]:
     """Rule → pairs of these files that it reports, comparing all with all."""
-    seen = words(list(engine.ordered_map(of_file, files, workers=WORKERS, lost=lost)))
+    seen = duplicates.of_hex(list(engine.ordered_map(of_file, files, workers=WORKERS, lost=lost)))
     counts = dict.fromkeys(RULES, 0)
     for first in range(len(seen) - 1):
         apart = distances(seen[first : first + 1], seen[first + 1 :])

@@ -158,7 +158,7 @@ def _pairs(rows: pl.DataFrame, radius: int) -> pl.DataFrame:
     loud = rows.filter(pl.col("words").is_not_null()).unique("point").sort("point")
     if loud.is_empty():
         return own
-    words = np.frombuffer(bytes.fromhex("".join(loud["words"])), ">u8").astype(np.uint64).reshape(loud.height, -1)
+    words = duplicates.of_hex(loud["words"])
     found = duplicates.pairs(words, radius, hints=(loud["phash"].to_numpy(), loud["dhash"].to_numpy()))
     point = loud["point"].to_numpy()
     one, other, bits = point[found.first], point[found.second], found.bits.astype(np.int64)

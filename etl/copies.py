@@ -77,19 +77,14 @@ def _words(images: pl.DataFrame, method: str) -> Hashes:
     if method == "phash":
         return images["phash"].to_numpy().reshape(-1, 1)
     columns = ["phash256", "dhash256"] if method == "near" else ["dhash256"]
-    return _of_hex(images.select(pl.concat_str(columns)).to_series())
-
-
-def _of_hex(texts: pl.Series) -> Hashes:
-    words = np.frombuffer(bytes.fromhex("".join(texts)), ">u8").astype(np.uint64)
-    return words.reshape(len(texts), len(texts[0]) // 16 if len(texts) else 1)
+    return duplicates.of_hex(images.select(pl.concat_str(columns)).to_series())
 
 
 def _turned(images: pl.DataFrame, method: str) -> list[Hashes]:
     """The hashes of the seven mirrored and turned pictures of each image, turn by turn."""
     if images["turned"].null_count():
         raise UserError("curate.turned: the images were hashed only as they stand; run extract again with --turned.")
-    words = _of_hex(images["turned"]).reshape(images.height, len(TURNS), -1)
+    words = duplicates.of_hex(images["turned"]).reshape(images.height, len(TURNS), -1)
     first = words.shape[2] // 2 if method == "dhash" else 0  # phash 256, then dhash 256
     return [np.ascontiguousarray(words[:, turn, first:]) for turn in range(len(TURNS))]
 

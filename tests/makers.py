@@ -93,6 +93,11 @@ def digits(seed: int | str, count: int = 64) -> str:
     return text[:count]
 
 
+def flipped(hexadecimal: str, bits: int) -> str:
+    """The same hash, but for so many of its first bits."""
+    return f"{int(hexadecimal, 16) ^ (((1 << bits) - 1) << 100):064x}"
+
+
 def rows(**columns: list[Any]) -> pl.DataFrame:
     """An image table: what is not named is that of distinct, usable 64×48 PNGs of class `a`."""
     count = len(next(iter(columns.values())))

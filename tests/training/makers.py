@@ -107,3 +107,15 @@ def full_disk(most: int) -> Generator[None]:
         yield
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def squeezenet(folder: Path) -> str:
+    """A file of random weights of squeezenet1_1, the same in every test."""
+    import safetensors.torch
+    import torch
+    from torchvision import models
+
+    torch.manual_seed(0)
+    file = folder / "squeezenet.safetensors"
+    safetensors.torch.save_file(models.get_model("squeezenet1_1", weights=None).state_dict(), file)
+    return str(file)

@@ -14,7 +14,7 @@ from manifests.recipe import Train
 from manifests.shards import is_sound, read_index
 from manifests.store import DatasetStore
 from manifests.table import write_table
-from tests.training.makers import CLASSES, contract, dataset, everything
+from tests.training.makers import CLASSES, contract, dataset, everything, squeezenet
 from training.evaluate import FROM_FEATURES, evaluate
 from training.features import cached, image_rows, of_images
 from training.models import Classifier, build
@@ -25,13 +25,7 @@ ROWS = {"train": (70, 20, 40), "val": (9, 4), "test": (5,)}
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Random, but the same in every test."""
-    from torchvision import models
-
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    safetensors.torch.save_file(models.get_model("squeezenet1_1", weights=None).state_dict(), file)
-    return str(file)
+    return squeezenet(tmp_path_factory.mktemp("weights"))
 
 
 def asked(weights: str, **more: Any) -> Train:

@@ -7,8 +7,6 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pytest
-import safetensors.torch
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +16,7 @@ from manifests.recipe import Train
 from manifests.shards import open_rows
 from manifests.store import DatasetStore, Stage
 from manifests.table import write_table
-from tests.training.makers import CLASSES, shard_set
+from tests.training.makers import CLASSES, shard_set, squeezenet
 from training.confident import Ints
 from training.runs import train
 from training.suggest import (
@@ -39,13 +37,7 @@ WRONG = {"train/0-3": "green", "train/1-6": "red", "val/0-7": "blue", "test/0-2"
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Random, but the same in every test."""
-    from torchvision import models
-
-    torch.manual_seed(0)
-    file = tmp_path_factory.mktemp("weights") / "squeezenet.safetensors"
-    safetensors.torch.save_file(models.get_model("squeezenet1_1", weights=None).state_dict(), file)
-    return str(file)
+    return squeezenet(tmp_path_factory.mktemp("weights"))
 
 
 def asked(weights: str, **more: Any) -> Train:

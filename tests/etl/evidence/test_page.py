@@ -4,7 +4,6 @@ import base64
 import hashlib
 import html
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,31 +13,13 @@ from etl.images import Unusable
 from manifests.pages.sections import found_sections
 from tests.etl.evidence.made import Read, evidence, photo, planted, write
 from tests.makers import rows
+from tests.pages import Page, addresses, section
 
 HOSTILE = "<script>alert('1')</script>"
 
 
-class Page(HTMLParser):
-    """Every tag and attribute of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
 def page(place: Path, read: Read | None = photo, hostile: str = "b", name: str = "made") -> str:
     return write(place, evidence(planted(hostile), read, min_side=30, max_per_class=8), name)
-
-
-def section(text: str, name: str) -> str:
-    """What a reader sees of one section, without tags."""
-    found = re.search(rf'<section id="{name}".*?</section>', text, re.DOTALL)
-    assert found, f"no section {name}"
-    return " ".join(html.unescape(re.sub("<wbr>", "", re.sub("<(?!wbr)[^>]*>", " ", found[0]))).split())
 
 
 class TestFile:
@@ -46,14 +27,9 @@ class TestFile:
 
     def test_nothing_in_it_points_outside(self, tmp_path: Path):
         text = page(tmp_path)
-        addresses = [
-            str(value)
-            for _, attributes in Page(text).tags
-            for name, value in attributes.items()
-            if name in {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
-        ]
-        assert len(addresses) > 20  # the links to sections and the pictures
-        assert [a for a in addresses if not a.startswith(("#", "data:image/webp;base64,"))] == []
+        found = addresses(text)
+        assert len(found) > 20  # the links to sections and the pictures
+        assert [a for a in found if not a.startswith(("#", "data:image/webp;base64,"))] == []
         assert "http" not in text.replace("http-equiv", "")
         assert set(re.findall(r"url\([^)]*\)", text)) == {"url(#fall)"}
         assert "@import" not in text

@@ -2,9 +2,7 @@
 
 import base64
 import hashlib
-import html
 import re
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +12,7 @@ import pytest
 from manifests.errors import Exit, UserError
 from manifests.pages.sections import found_sections
 from manifests.pixels import NAMED
+from tests.pages import Page, addresses, section
 from tests.training.report.made import contract, made, names
 from training.report import sections, write_report
 from training.report.sections.classes import worst_first
@@ -24,28 +23,9 @@ from training.report.thumbnails import shown
 HOSTILE = ['<script>alert("1")</script>', "\"onload='x' &amp; ]]>"]
 
 
-class Page(HTMLParser):
-    """Every tag and attribute of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-
 def report(place: Path, *arguments: object, **settings: object) -> str:
     both = made(place, *arguments, **settings)  # pyright: ignore[reportArgumentType] passed on as they are
     return write_report(*both).read_text("utf-8")
-
-
-def section(text: str, name: str) -> str:
-    """What a reader sees of one section, without tags."""
-    found = re.search(rf'<section id="{name}".*?</section>', text, re.DOTALL)
-    assert found, f"no section {name}"
-    return " ".join(html.unescape(re.sub("<[^>]*>", " ", found[0])).split())
 
 
 class TestFile:
@@ -53,14 +33,9 @@ class TestFile:
 
     def test_nothing_in_it_points_outside(self, tmp_path: Path):
         text = report(tmp_path)
-        addresses = [
-            str(value)
-            for _, attributes in Page(text).tags
-            for name, value in attributes.items()
-            if name in {"src", "href", "srcset", "action", "data", "poster", "xlink:href"}
-        ]
-        assert len(addresses) > 12  # the links to sections and the pictures
-        assert [a for a in addresses if not a.startswith(("#", "data:image/webp;base64,"))] == []
+        found = addresses(text)
+        assert len(found) > 12  # the links to sections and the pictures
+        assert [a for a in found if not a.startswith(("#", "data:image/webp;base64,"))] == []
         assert "http" not in text.replace("http-equiv", "")
         assert "url(" not in text
         assert "@import" not in text
@@ -107,7 +82,7 @@ class TestFile:
         pl.read_csv(file).with_columns(path=pl.lit("a/<img src=x onerror=y>.jpg")).write_csv(file)
         text = write_report(*both).read_text("utf-8")
         assert "<img src=x" not in text
-        assert "a/ <img src=x onerror=y>.jpg" in section(text, "examples")
+        assert "a/<img src=x onerror=y>.jpg" in section(text, "examples")
 
     @pytest.mark.parametrize("classes", [2, 26, 250])
     def test_it_stays_small(self, tmp_path: Path, classes: int):

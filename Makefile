@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.alacena-installed
 
-.PHONY: help setup demo test check lint types docs lock clean
+.PHONY: help setup demo test explore check lint types docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
@@ -24,6 +24,9 @@ demo: setup ## draw a small data set, run everything on it, open the report it n
 
 test: setup ## the tests
 	$(BIN)/python -m pytest
+
+explore: setup ## the laws among the tests with new examples, twenty times as many
+	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m hypothesis
 
 lint: setup
 	$(BIN)/ruff check .

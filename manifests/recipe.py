@@ -57,9 +57,10 @@ def _pairs(value: Any) -> Any:
 
 def _limits(value: Any) -> Any:
     """`dark,blurred:40` or a list of such as a table of name and limit; no limit means the usual one."""
-    if isinstance(value, dict):
+    names = _list(value)
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return value
-    pairs = [part.partition(":") for part in _list(value)]
+    pairs = [name.partition(":") for name in names]
     return {name.strip(): limit.strip() or None if sign else None for name, sign, limit in pairs}
 
 
@@ -94,6 +95,8 @@ class Source(Settings):
 def _sources(value: Any) -> Any:
     """A path, `CLASS=PATH`, or a list of them or of tables."""
     parts = [value] if isinstance(value, str | dict) else value
+    if not isinstance(parts, list | tuple):
+        return parts
     return [_source(part) if isinstance(part, str) else part for part in parts]
 
 

@@ -1,6 +1,13 @@
-"""What holds for every test: the laws are tried without a clock, for the machines that run them are shared."""
+"""What holds for every test: the laws are tried without a clock, for the machines that run them are shared.
+
+One commit gets one verdict: the examples of a law are drawn from its own source. `make explore` draws others, and more.
+"""
+
+import os
 
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("shared machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("shared machine")
+SHARED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("check", SHARED, derandomize=True)
+settings.register_profile("explore", SHARED, max_examples=2000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "check"))

@@ -396,6 +396,17 @@ class TestAnything:
         ),
     )
     def test_any_values(self, stage: str, values: dict[str, Any]):
+        self.hold(stage, values)
+
+    @pytest.mark.parametrize(
+        "value", [None, True, -1, 0.5, float("nan"), "", "x", [], [None], [[]], ["x", 1], {}, {"x": None}, {"x": []}]
+    )
+    def test_every_setting_with_every_odd_value(self, value: Any):
+        for stage, kind in STAGE_SETTINGS.items():
+            for name in kind.model_fields:
+                self.hold(stage, {name: value})
+
+    def hold(self, stage: str, values: dict[str, Any]):
         try:
             settings = checked(STAGE_SETTINGS[stage], values, "file.toml")
         except UserError as error:

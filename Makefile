@@ -41,7 +41,7 @@ docs: setup ## write docs/cli.md again from the commands
 	$(BIN)/python docs/write_cli.py
 
 lock: ## pin the versions again, without naming a registry
-	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --group dev pyproject.toml -o requirements.lock
+	uv pip compile --quiet --universal --python-version 3.11 --no-emit-index-url --no-annotate --no-header --group dev --all-extras pyproject.toml -o requirements.lock
 
 clean: ## remove what was built (never a store)
 	rm -rf .venv build dist *.egg-info .pytest_cache .ruff_cache .hypothesis

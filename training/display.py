@@ -57,6 +57,12 @@ def evaluated(evaluation: "Evaluation") -> Iterable[str | Table]:
         f"(95 % interval {low:.3f} to {high:.3f}, n = {figures.images:,}), "
         f"loss {figures.loss:.4f}, top-5 {figures.top5:.4f}"
     )
+    timing = evaluation.timing
+    yield (
+        f"balanced accuracy {figures.balanced_accuracy:.4f}, calibration error {figures.calibration_error:.4f}; "
+        f"{timing.milliseconds_per_image:.3g} ms an image on {plain(evaluation.device)}, "
+        f"the whole model alone in batches of {timing.timed_batch_size}"
+    )
     yield from (f"Note: {plain(note)}" for note in evaluation.notes)
     worst = sorted(figures.classes, key=lambda score: score.f1)[:WORST]
     shown = figures.classes if len(figures.classes) <= WORST else worst

@@ -1,14 +1,15 @@
 """What a run is worth on one split: every image in order through the checkpoint, and the figures of what came out.
 
 `evaluate` reads the run and the shards, and writes `RUN/evaluation/SPLIT/`: metrics.json, predictions.csv,
-confusion.csv. The arithmetic is `training.scores`; `training.report` makes pages of all of it.
+classes.csv, confusion.csv, calibration.csv. The arithmetic is `training.scores`, the stopwatch `training.timing`;
+`training.report` makes pages of all of it.
 """
 
 import csv
 import json
 import time
-from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, astuple, dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +26,8 @@ from manifests.store import DatasetStore, flush, sweep
 from manifests.table import read_table
 from training.checks import refuse_mismatch, refuse_other
 from training.folders import BEST, CONFUSION, FIGURES, LAST, PREDICTIONS, evaluation_folder, read_facts
-from training.scores import Ints, Scores, predictions, scores
+from training.scores import Bin, ClassScore, Ints, Scores, predictions, scores
+from training.timing import Timing, time_per_image
 from training.writing import replacing
 
 if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of it
@@ -35,7 +37,11 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of
     from training.batches import Batch
     from training.models import Classifier
 
-FROM_FEATURES = "The frozen backbone's features of these images were kept: the time is that of the head alone."
+CLASSES, CALIBRATION = "classes.csv", "calibration.csv"  # beside those that `training.folders` names
+FROM_FEATURES = (
+    "The frozen backbone's features of these images were kept, so only the head had to run; "
+    "the time per image is that of the whole model all the same."
+)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,9 @@ class Evaluation:
     contract: str  # digest of the pixel contract
     device: str
     seconds: float
-    images_per_second: float
+    images_per_second: float  # of the whole pass: reading, computing, and the head alone where features were kept
+    from_features: bool  # whether they were kept, so that no image passed the backbone
+    timing: Timing  # of the whole model alone
     scores: Scores
     folder: Path
     notes: tuple[str, ...] = ()  # what a person should know beside the figures
@@ -60,7 +68,8 @@ class Evaluation:
         """Everything but the place, in one flat object."""
         values = asdict(self)
         del values["folder"]
-        return values | values.pop("scores")
+        timing, figures = values.pop("timing"), values.pop("scores")
+        return values | timing | figures
 
 
 def evaluate(
@@ -88,9 +97,10 @@ def evaluate(
     refuse_other(file, shards, model.classes, model.contract, index)
 
     asked = Train.model_validate(facts["settings"]) if facts.get("feature_cache") else None
+    timing = time_per_image(model, shards, split, rows := index.rows(split))
     part, batches = _inputs(shards, index, split, model, asked, batch_size)
     notes += (FROM_FEATURES,) if part is not model else ()
-    rows, started = index.rows(split), time.monotonic()
+    started = time.monotonic()
     logits, labels = logits_in_order(part, batches, rows, progress)
     seconds = time.monotonic() - started
     evaluation = Evaluation(
@@ -104,6 +114,8 @@ def evaluate(
         device=str(device),
         seconds=round(seconds, 3),
         images_per_second=round(rows / max(seconds, 1e-9), 1),
+        from_features=part is not model,
+        timing=timing,
         scores=scores(logits, labels, index.classes),
         folder=evaluation_folder(run, split),
         notes=notes,
@@ -180,6 +192,8 @@ def write_evaluation(evaluation: Evaluation, rows: pl.DataFrame) -> None:
         folder.mkdir()
         (folder / PREDICTIONS).write_text(rows.write_csv(), "utf-8")
         _write_confusion(evaluation.scores, folder / CONFUSION)
+        _write_table(ClassScore, evaluation.scores.classes, folder / CLASSES)
+        _write_table(Bin, evaluation.scores.calibration, folder / CALIBRATION)
         (folder / FIGURES).write_text(_a_line_a_key(evaluation.as_json()), "utf-8")
         for file in (*folder.iterdir(), folder):
             flush(file)
@@ -191,6 +205,14 @@ def _write_confusion(figures: Scores, file: Path) -> None:
         table = csv.writer(out, lineterminator="\n")
         table.writerow(["truth", *names])
         table.writerows([name, *row] for name, row in zip(names, figures.confusion, strict=True))
+
+
+def _write_table(kind: type[ClassScore] | type[Bin], rows: Sequence[ClassScore | Bin], file: Path) -> None:
+    """A row for each value, its fields as columns; an empty cell where there is none."""
+    with file.open("w", encoding="utf-8", newline="") as out:
+        table = csv.writer(out, lineterminator="\n")
+        table.writerow(field.name for field in fields(kind))
+        table.writerows(astuple(row) for row in rows)
 
 
 def _a_line_a_key(values: dict[str, Any]) -> str:

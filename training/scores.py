@@ -1,6 +1,6 @@
 """Figures of logits against labels: accuracy, its interval, the classes, who is taken for whom. Arithmetic alone.
 
-What they are figures of is `training.evaluate`.
+What they are figures of is `training.evaluate`; which of them a pipeline may insist on, `training.gate`.
 """
 
 from collections.abc import Sequence
@@ -17,6 +17,7 @@ Floats = npt.NDArray[np.floating[Any]]
 Ints = npt.NDArray[np.int64]
 RESAMPLES = 10_000  # of the bootstrap: the ends of the interval then move by less than 0.1 of its width
 PAIRS = 20  # most-confused pairs that are kept
+BINS = 15  # of the calibration error, as in Guo et al.
 ZERO: Any = 0  # zero_division: 0 without a warning, which scikit-learn's partial types do not know
 
 
@@ -51,6 +52,17 @@ class Confused:
 
 
 @dataclass(frozen=True)
+class Bin:
+    """The images whose predicted class got a probability in (low, high]."""
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None  # mean probability of the predicted class; None where there is no image
+    accuracy: float | None  # fraction of them named right; None where there is no image
+
+
+@dataclass(frozen=True)
 class Scores:
     """The figures of N images; precision, recall, F1 and their means are scikit-learn's with zero_division=0."""
 
@@ -59,11 +71,14 @@ class Scores:
     interval: tuple[float, float]  # 95 % of the accuracies of resampled images: percentile bootstrap
     top5: float  # fraction whose class is among the five highest logits
     loss: float  # mean cross-entropy, nats
+    balanced_accuracy: float  # mean recall of the classes that have images, as scikit-learn's
+    calibration_error: float  # fraction: by how much the stated probabilities miss the accuracy, on average
     macro: Means  # every class counts the same
     weighted: Means  # every image counts the same
     classes: tuple[ClassScore, ...]  # in class order
     confusion: tuple[tuple[int, ...], ...]  # (K, K), rows are the truth
     confused: tuple[Confused, ...]  # most images first
+    calibration: tuple[Bin, ...]  # BINS of them, from the least sure on
 
 
 def scores(logits: Floats, labels: Ints, classes: Sequence[str]) -> Scores:
@@ -85,18 +100,21 @@ def scores(logits: Floats, labels: Ints, classes: Sequence[str]) -> Scores:
 
     columns = zip(*(column.tolist() for column in by_sklearn(labels, predicted)), strict=True)
     confusion = confusion_matrix(labels, predicted, labels=numbers)
-    right = int((predicted == labels).sum())
+    right, bins = int((predicted == labels).sum()), calibration(logits, labels)
     return Scores(
         images=len(labels),
         accuracy=right / len(labels),
         interval=interval(right, len(labels)),
         top5=in_top(logits, labels, 5),
         loss=-float(log_probabilities(logits)[np.arange(len(labels)), labels].mean()),
+        balanced_accuracy=balanced_accuracy(confusion),
+        calibration_error=calibration_error(bins),
         macro=means("macro"),
         weighted=means("weighted"),
         classes=tuple(ClassScore(name, *values) for name, values in zip(classes, columns, strict=True)),
         confusion=tuple(tuple(row) for row in confusion.tolist()),
         confused=confused(confusion, classes)[:PAIRS],
+        calibration=bins,
     )
 
 
@@ -120,6 +138,39 @@ def log_probabilities(logits: Floats) -> npt.NDArray[np.float64]:
     """Logarithm of the softmax over classes, (N, K), in nats."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     return shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+
+
+def balanced_accuracy(confusion: Ints) -> float:
+    """Mean recall of the classes that have images, from a confusion matrix (K, K) whose rows are the truth."""
+    support = confusion.sum(axis=1)
+    here = support > 0
+    return float(np.mean(np.diag(confusion)[here] / support[here]))
+
+
+def calibration(logits: Floats, labels: Ints, bins: int = BINS) -> tuple[Bin, ...]:
+    """How often the model was right, by how sure it was: bins of equal width over the predicted class's probability.
+
+    Guo, Pleiss, Sun, Weinberger: On Calibration of Modern Neural Networks, ICML 2017, section 2.
+    """
+    sure, right = np.exp(log_probabilities(logits).max(axis=1)), logits.argmax(axis=1) == labels
+    edges = np.linspace(0, 1, bins + 1)
+    place = np.digitize(sure, edges[1:-1], right=True)  # a bin holds its upper edge and not its lower one
+
+    def one(number: int) -> Bin:
+        inside = place == number
+        found, low, high = int(inside.sum()), float(edges[number]), float(edges[number + 1])
+        if not found:
+            return Bin(low, high, 0, None, None)
+        return Bin(low, high, found, float(sure[inside].mean()), float(right[inside].mean()))
+
+    return tuple(map(one, range(bins)))
+
+
+def calibration_error(bins: Sequence[Bin]) -> float:
+    """Expected calibration error: the bins' distances between confidence and accuracy, weighted by their images."""
+    filled = [(part.images, part.confidence, part.accuracy) for part in bins]
+    apart = sum(found * abs(sure - right) for found, sure, right in filled if sure is not None and right is not None)
+    return apart / sum(found for found, _, _ in filled)
 
 
 def confused(confusion: Ints, classes: Sequence[str]) -> tuple[Confused, ...]:

@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from manifests.console import Face
-from training.display import Teller
+from tests.training.report.made import evaluation, made
+from training.display import Teller, evaluated
 
 
 class TestTeller:
@@ -23,3 +26,20 @@ class TestTeller:
         for what in ("frozen backbone", "training"):
             Teller(face).progress(what, 0, 5)
         assert list(face.started) == ["frozen backbone", "training"]
+
+
+class TestEvaluated:
+    """What an evaluation found is shown with how it was measured, and names as they are."""
+
+    def test_figures_time_and_names_with_brackets(self, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+        done = evaluation(made(tmp_path, ["[red]x", "[/b]"], evaluated=()), "test")
+        Face().show(*evaluated(done))
+        said = " ".join(capsys.readouterr().out.split())
+        assert f"first on test: accuracy {done.scores.accuracy:.4f} (95 % interval" in said
+        assert (
+            f"balanced accuracy {done.scores.balanced_accuracy:.4f}, "
+            f"calibration error {done.scores.calibration_error:.4f}; 4.25 ms an image on cpu, "
+            "the whole model alone in batches of 12"
+        ) in said
+        assert "1 [red]x" in said
+        assert "2 [/b]" in said

@@ -85,6 +85,9 @@ class TestEvaluate:
             logits = load_classifier(both.run / "best.safetensors")(images).numpy()
         assert (done.split, done.checkpoint, done.notes) == ("test", "best", ())
         assert done.epoch == 5
+        assert not done.from_features
+        assert done.timing.timed_batch_size == 12
+        assert done.timing.milliseconds_per_image > 0
         assert done.scores == replace(scores(logits, labels.numpy(), CLASSES), loss=done.scores.loss)
         written = pl.read_csv(both.run / "evaluation" / "test" / "predictions.csv")
         assert written["predicted"].to_list() == [CLASSES[n] for n in logits.argmax(axis=1)]
@@ -135,6 +138,25 @@ class TestWriting:
         assert written["data"] == read_index(both.shards).digest
         assert written["confusion"] == [list(row) for row in done.scores.confusion]
         assert [score["name"] for score in written["classes"]] == list(CLASSES)
+        assert written["balanced_accuracy"] == done.scores.balanced_accuracy
+        assert written["calibration_error"] == done.scores.calibration_error
+        assert (written["milliseconds_per_image"], written["timed_batch_size"]) == (4.25, 12)
+        assert written["from_features"] is False
+        assert not {"scores", "timing", "folder"} & set(written)
+
+    def test_classes_have_their_figures_in_a_table_even_hard_names(self, tmp_path: Path):
+        hard = ["truth", 'a "b", c', "7"]
+        done = evaluation(made(tmp_path, hard, evaluated=()), "test")
+        table = pl.read_csv(done.folder / "classes.csv", schema_overrides={"name": pl.String})
+        assert table.columns == ["name", "precision", "recall", "f1", "support"]
+        assert table.rows() == [tuple(vars(score).values()) for score in done.scores.classes]
+
+    def test_calibration_has_a_row_a_bin_and_empty_cells_where_there_is_no_image(self, tmp_path: Path):
+        done = evaluation(made(tmp_path, CLASSES, evaluated=()), "test")
+        table = pl.read_csv(done.folder / "calibration.csv")
+        assert table.columns == ["low", "high", "images", "confidence", "accuracy"]
+        assert table.rows() == [tuple(vars(part).values()) for part in done.scores.calibration]
+        assert table["confidence"].null_count() == sum(part.images == 0 for part in done.scores.calibration) > 0
 
     def test_the_matrix_has_names_on_both_sides_even_hard_ones(self, tmp_path: Path):
         hard = ["truth", 'a "b", c', "class"]

@@ -9,10 +9,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from sklearn import metrics
+from sklearn.calibration import calibration_curve
 
 from manifests.errors import Exit, UserError
 from tests.training.report.made import names
-from training.scores import interval, log_probabilities, predictions, scores
+from training.scores import Bin, calibration, calibration_error, interval, log_probabilities, predictions, scores
 
 CLASSES = ("ant", "bee", "cow")
 LABELS = np.array([0, 0, 0, 1, 1, 2])
@@ -71,10 +72,78 @@ class TestScores:
         assert [list(column) for column in columns] == [column.tolist() for column in expected]
         assert np.array_equal(found.confusion, metrics.confusion_matrix(labels, said, labels=range(classes)))
 
+    @given(st.integers(2, 9), st.integers(1, 60), st.integers(0, 10_000))
+    @pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")  # it leaves them out, as we do
+    @pytest.mark.filterwarnings("ignore:A single label was found")
+    def test_balanced_accuracy_and_loss_are_scikit_learns(self, classes: int, images: int, seed: int):
+        draw = np.random.default_rng(seed)
+        logits, labels = draw.normal(size=(images, classes)), draw.integers(0, classes, images)
+        found = scores(logits, labels, names(classes))
+        assert found.balanced_accuracy == metrics.balanced_accuracy_score(labels, logits.argmax(axis=1))
+        sure = np.exp(log_probabilities(logits))
+        assert found.loss == pytest.approx(metrics.log_loss(labels, sure, labels=range(classes)), rel=1e-9)
+
+    @given(st.integers(6, 12), st.integers(1, 60), st.integers(0, 10_000))
+    def test_top_five_is_scikit_learns_where_it_defines_one(self, classes: int, images: int, seed: int):
+        draw = np.random.default_rng(seed)
+        logits, labels = draw.normal(size=(images, classes)), draw.integers(0, classes, images)
+        expected = metrics.top_k_accuracy_score(labels, logits, k=5, labels=range(classes))
+        assert scores(logits, labels, names(classes)).top5 == pytest.approx(expected, rel=1e-12)
+
+    def test_balanced_accuracy_leaves_out_classes_without_images(self):
+        labels, said = np.array([0, 0, 1]), np.eye(3)[[0, 2, 1]]
+        assert scores(said, labels, CLASSES).balanced_accuracy == (1 / 2 + 1) / 2
+
     def test_a_logit_that_is_not_finite_is_no_prediction(self):
         with pytest.raises(UserError, match="1 of 6 images are not finite") as caught:
             scores(np.where(np.arange(6)[:, None] == 2, np.nan, LOGITS), LABELS, CLASSES)
         assert caught.value.code == Exit.DIVERGED
+
+
+def logits_of(probabilities: list[float]) -> Any:
+    """Two classes, of which the first is predicted with these probabilities."""
+    sure = np.array(probabilities)
+    return np.log(np.stack([sure, 1 - sure], axis=1))
+
+
+class TestCalibration:
+    """`calibration` bins images by how sure the model was; `calibration_error` is the mean distance to how right."""
+
+    def test_each_bin_knows_its_images_its_mean_confidence_and_its_accuracy(self):
+        bins = calibration(logits_of([0.55, 0.65, 0.95]), np.array([0, 1, 0]), bins=2)
+        assert bins[0] == Bin(0.0, 0.5, 0, None, None)
+        assert (bins[1].low, bins[1].high, bins[1].images) == (0.5, 1.0, 3)
+        assert (bins[1].confidence, bins[1].accuracy) == (pytest.approx(2.15 / 3), 2 / 3)
+
+    def test_by_hand_the_error_weighs_each_bin_by_its_images(self):
+        # Three images said at 0.9, one of them right; one said at 0.7, and right.
+        bins = calibration(logits_of([0.9, 0.9, 0.9, 0.7]), np.array([0, 1, 1, 0]), bins=10)
+        assert calibration_error(bins) == pytest.approx((3 * (0.9 - 1 / 3) + 1 * (1 - 0.7)) / 4)
+
+    def test_a_probability_on_an_edge_belongs_to_the_bin_below(self):
+        bins = calibration(np.zeros((1, 2)), np.array([0]), bins=2)  # probability 0.5
+        assert [part.images for part in bins] == [1, 0]
+
+    def test_a_certain_model_falls_into_the_last_bin(self):
+        assert calibration(np.array([[900.0, 0.0]]), np.array([0]))[-1] == Bin(14 / 15, 1.0, 1, 1.0, 1.0)
+
+    def test_a_model_that_is_as_right_as_it_says_has_no_error(self):
+        bins = calibration(logits_of([0.75] * 4), np.array([0, 0, 0, 1]))
+        assert calibration_error(bins) == pytest.approx(0, abs=1e-12)
+
+    @given(st.integers(2, 9), st.integers(1, 80), st.integers(0, 10_000))
+    def test_bins_are_scikit_learns_and_hold_every_image(self, classes: int, images: int, seed: int):
+        draw = np.random.default_rng(seed)
+        logits, labels = draw.normal(0, 2, (images, classes)), draw.integers(0, classes, images)
+        bins = calibration(logits, labels)
+        assert sum(part.images for part in bins) == images
+        sure, right = np.exp(log_probabilities(logits)).max(axis=1), logits.argmax(axis=1) == labels
+        accuracy, confidence = calibration_curve(right, sure, n_bins=15)
+        assert [part.accuracy for part in bins if part.images] == pytest.approx(accuracy.tolist())
+        assert [part.confidence for part in bins if part.images] == pytest.approx(confidence.tolist())
+        weights = [part.images / images for part in bins if part.images]
+        apart = float(np.dot(weights, np.abs(accuracy - confidence)))
+        assert scores(logits, labels, names(classes)).calibration_error == pytest.approx(apart)
 
 
 class TestInterval:

@@ -18,8 +18,10 @@ from manifests.shards import Index, create, describe, open_rows, write_index
 from manifests.store import Stage, write_whole
 from manifests.table import read_table, write_table
 from training.evaluate import Evaluation, write_evaluation
+from training.report import write_report
 from training.report.evidence import EPOCHS, read_epochs
 from training.scores import predictions, scores
+from training.timing import Timing
 
 
 class Made(NamedTuple):
@@ -125,8 +127,8 @@ def evaluation(made: Made, split: str, *, skill: float = 2.5) -> Evaluation:
         run=made.run.parent.name, split=split, checkpoint="best", epoch=best[-1] if len(best) else None,
         weights=file_digest(checkpoint),
         data=index.digest, contract=index.contract.digest, device="cpu", seconds=0.5,
-        images_per_second=2 * len(labels), scores=scores(out, labels, index.classes),
-        folder=made.run / "evaluation" / split,
+        images_per_second=2 * len(labels), from_features=False, timing=Timing(4.25, 12),
+        scores=scores(out, labels, index.classes), folder=made.run / "evaluation" / split,
     )  # fmt: skip
     table = read_table(made.shards / "rows.parquet").filter(pl.col("split") == split)
     write_evaluation(done, predictions(table, out, labels, index.classes))
@@ -154,3 +156,9 @@ def made(
     for split in evaluated:
         evaluation(both, split, skill=skill)
     return both
+
+
+def report(place: Path, *arguments: object, **settings: object) -> str:
+    """The page of a run made so."""
+    both = made(place, *arguments, **settings)  # pyright: ignore[reportArgumentType] passed on as they are
+    return write_report(*both).read_text("utf-8")

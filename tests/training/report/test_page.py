@@ -2,40 +2,33 @@
 
 import base64
 import hashlib
+import json
 import re
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 import pytest
 
 from manifests.errors import Exit, UserError
 from manifests.pages.sections import found_sections
-from manifests.pixels import NAMED
 from tests.pages import Page, addresses, section
-from tests.training.report.made import contract, made, names
+from tests.training.report.made import Made, contract, made, names, report
 from training.report import sections, write_report
-from training.report.sections.classes import worst_first
-from training.report.sections.confusion import heat_map, shade, strokes
-from training.report.sections.examples import chosen
-from training.report.thumbnails import shown
+from training.report.sections.answer import time_per_image
 
 HOSTILE = ['<script>alert("1")</script>', "\"onload='x' &amp; ]]>"]
-
-
-def report(place: Path, *arguments: object, **settings: object) -> str:
-    both = made(place, *arguments, **settings)  # pyright: ignore[reportArgumentType] passed on as they are
-    return write_report(*both).read_text("utf-8")
 
 
 class TestFile:
     """The file stands alone."""
 
     def test_nothing_in_it_points_outside(self, tmp_path: Path):
-        text = report(tmp_path)
+        both = made(tmp_path)
+        text = write_report(*both).read_text("utf-8")
         found = addresses(text)
         assert len(found) > 12  # the links to sections and the pictures
-        assert [a for a in found if not a.startswith(("#", "data:image/webp;base64,"))] == []
+        outside = {a for a in found if not a.startswith(("#", "data:image/webp;base64,"))}
+        assert {a for a in outside if not (both.run / a).is_file()} == set()  # but for the numbers that lie beside it
         assert "http" not in text.replace("http-equiv", "")
         assert "url(" not in text
         assert "@import" not in text
@@ -116,13 +109,42 @@ class TestAnswer:
     def test_a_perfect_score_says_what_it_does_not_prove(self, tmp_path: Path):
         assert "an error of up to 25.0 %" in section(report(tmp_path, skill=99), "answer")
 
+    def test_it_states_how_long_an_image_takes_and_how_that_was_measured(self, tmp_path: Path):
+        text = section(report(tmp_path), "answer")
+        assert "An image takes it 4.25 ms on cpu: the whole model alone, median of passes of 12 images" in text
+
+    @pytest.mark.parametrize(
+        ("milliseconds", "said"), [(0.01234, "0.0123"), (4.25, "4.25"), (61.97, "62"), (1234.5, "1234")]
+    )
+    def test_times_have_three_digits(self, milliseconds: float, said: str):
+        assert time_per_image({"milliseconds_per_image": milliseconds}) == f"{said}\u202fms"
+
+    def test_of_an_evaluation_that_is_older_it_states_what_that_knows(self, tmp_path: Path):
+        both = made(tmp_path)
+        make_older(both)
+        text = write_report(*both).read_text("utf-8")
+        assert "Time per image" not in section(text, "answer")
+        assert "run alacena evaluate again" in section(text, "calibration")
+        assert "Numbers:" not in section(text, "classes")
+
+
+def make_older(both: Made) -> None:
+    """Take away what evaluations did not have before there was a calibration."""
+    folder = both.run / "evaluation" / "test"
+    figures = json.loads((folder / "metrics.json").read_text("utf-8"))
+    for name in ("calibration", "calibration_error", "balanced_accuracy", "milliseconds_per_image", "from_features"):
+        del figures[name]
+    (folder / "metrics.json").write_text(json.dumps(figures), "utf-8")
+    for name in ("classes.csv", "calibration.csv"):
+        (folder / name).unlink()
+
 
 class TestMissing:
     """A section that lacks its input says so in a sentence."""
 
     def test_no_evaluation_yet(self, tmp_path: Path):
         text = report(tmp_path, evaluated=())
-        for name in ("answer", "confusion", "classes", "examples"):
+        for name in ("answer", "confusion", "classes", "calibration", "examples"):
             assert "Not evaluated yet" in section(text, name)
         assert "best: epoch" in section(text, "curves")
 
@@ -159,72 +181,3 @@ class TestMissing:
         pl.read_csv(file).head(5).write_csv(file)
         with pytest.raises(UserError, match="other images than in"):
             write_report(*both)
-
-
-class TestConfusion:
-    """Counts while they can be read, a map where there are many."""
-
-    def test_few_classes_show_counts(self, tmp_path: Path):
-        assert '<table class="matrix">' in report(tmp_path, names(25), splits={"train": 25, "test": 50})
-
-    def test_many_classes_show_a_map(self, tmp_path: Path):
-        assert '<svg class="map' in report(tmp_path, names(26), splits={"train": 26, "test": 52})
-
-    def test_the_map_joins_neighbours_of_one_shade_and_leaves_out_what_is_empty(self):
-        matrix = [[4, 0, 0, 0], [0, 0, 2, 2], [0, 0, 4, 0], [0, 0, 0, 0]]
-        assert strokes(matrix) == {"hit s8": "M0 0h1M2 2h1", "miss s6": "M2 1h2"}
-
-    def test_a_row_of_the_map_tells_what_became_of_its_class(self):
-        tips = [tip for _, tip in heat_map(["ant", "bee"], [[3, 1], [0, 2]]).tips]
-        assert tips == ["0 ant: 3 of 4 images right; taken for bee 1", "1 bee: 2 of 2 images right"]
-
-    def test_a_single_mistake_has_a_shade_and_all_is_the_darkest(self):
-        assert [shade(share) for share in (0, 1e-6, 1 / 64, 0.25, 1)] == [0, 1, 1, 4, 8]
-
-
-def test_classes_come_worst_first_and_those_without_images_last():
-    scores = [
-        {"name": name, "f1": f1, "support": support}
-        for name, f1, support in [("good", 0.9, 5), ("absent", 0.0, 0), ("bad", 0.1, 5), ("bad and large", 0.1, 9)]
-    ]
-    assert [score["name"] for score in worst_first(scores)] == ["bad and large", "bad", "good", "absent"]
-
-
-def test_many_classes_show_their_ends_and_fold_the_rest(tmp_path: Path):
-    text = section(report(tmp_path, names(31), splits={"train": 31, "test": 62}), "classes")
-    assert "The 10 worst" in text
-    assert "The 10 best" in text
-    assert "All 31 classes" in text
-
-
-def test_examples_are_the_surest_wrong_the_least_sure_and_the_surest_right():
-    table = pl.DataFrame(
-        [("a", 0.9, False), ("b", 0.99, False), ("c", 0.4, True), ("d", 0.8, True), ("e", 0.8, True)],
-        schema=["path", "probability", "correct"],
-        orient="row",
-    )
-    wrong, unsure, right = (part["path"].to_list() for part in chosen(table))
-    assert wrong == ["b", "a"]
-    assert unsure == ["c", "d", "e", "a", "b"]
-    assert right == ["d", "e", "c"]
-
-
-class TestThumbnails:
-    """Pixels come back as they were before they were normalised."""
-
-    @pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32"])
-    def test_float_pixels_are_put_back(self, dtype: str):
-        mean, deviation = NAMED["imagenet"]
-        pixels = contract(4, dtype, normalise="imagenet", mean=mean, deviation=deviation)  # pyright: ignore[reportArgumentType] a name from the list above
-        original = np.random.default_rng(0).integers(0, 256, (4, 4, 3), np.uint8)
-        stored = ((original / 255 - mean) / deviation).astype(np.float32)
-        if dtype == "bfloat16":
-            stored = (stored.view(np.uint32) >> 16).astype(np.uint16)  # cut off: up to two levels of 255 are lost
-        elif dtype == "float16":
-            stored = stored.astype(np.float16)
-        lost = np.abs(shown(stored, pixels).astype(int) - original)
-        assert lost.max() <= (2 if dtype == "bfloat16" else 0)
-
-    def test_grey_shards_make_grey_pictures(self, tmp_path: Path):
-        text = report(tmp_path, pixels=contract(8, channels="gray"))
-        assert "8 × 8 grey" in section(text, "examples")

@@ -2,6 +2,7 @@
 
 import math
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -9,7 +10,10 @@ from markupsafe import Markup
 
 from manifests.pages.charts import ticks
 from manifests.pages.fragments import images, missing, percent
+from training.folders import CONFUSION
+from training.report.clustering import Group, Matrix, clustered
 from training.report.evidence import Evidence
+from training.report.numbers import numbers_of
 from training.report.templates import fragment
 
 ORDER = 30
@@ -18,8 +22,7 @@ COUNTED = 25  # classes up to which a cell holds its count
 NAMED = 60  # classes up to which a map has their names along its sides
 SHADES = 8  # levels above nothing
 PAIRS = 12  # most-confused pairs shown
-
-Matrix = list[list[int]]  # (K, K), rows are the truth
+GROUPS = 8  # groups of classes that are mixed up with each other shown, and framed in the map
 
 
 def render(evidence: Evidence) -> Markup:
@@ -27,13 +30,20 @@ def render(evidence: Evidence) -> Markup:
     if figures is None:
         return missing("Not evaluated yet: alacena evaluate counts what is taken for what.")
     names, matrix = [score["name"] for score in figures["classes"]], figures["confusion"]
+    many = len(names) > COUNTED
+    clusters = clustered(matrix) if many else None
+    order = clusters.order if clusters else range(len(names))
+    placed = [names[n] for n in order]
+    groups = clusters.groups[:GROUPS] if clusters else ()
     return fragment(
         "confusion.html",
-        rows=table_rows(names, matrix) if len(names) <= COUNTED else [],
-        map=None if len(names) <= COUNTED else heat_map(names, matrix),
-        names=names,
+        rows=[] if many else table_rows(names, matrix),
+        map=heat_map(placed, [[matrix[t][p] for p in order] for t in order], groups) if many else None,
+        names=placed,
+        groups=[(group.images, [names[n] for n in group.members]) for group in groups],
         pairs=figures["confused"][:PAIRS],
         wrong=figures["images"] - sum(matrix[n][n] for n in range(len(names))),
+        numbers=numbers_of(evidence, CONFUSION),
         legend=[(level, percent((level / SHADES) ** 2, 0)) for level in range(1, SHADES + 1)],
     )
 
@@ -79,17 +89,20 @@ class Map:
     strokes: dict[str, str]  # style class → path, in cells
     marks: list[tuple[float, str]]  # place of a row's or column's middle → its name or number
     tips: list[tuple[int, str]]  # top of a row → what became of its class
+    frames: list[tuple[int, int]]  # first edge and side of each group's square
     named: bool
 
 
-def heat_map(names: list[str], matrix: Matrix) -> Map:
+def heat_map(names: list[str], matrix: Matrix, groups: Sequence[Group] = ()) -> Map:
+    """The map of classes in the order given, which is that of the groups' places."""
     classes, named = len(names), len(names) <= NAMED
     cell = 16 if named else max(round(720 / classes), 2)  # whole pixels: no cell is wider than another
-    every = range(classes) if named else [int(n) for n in ticks(0, classes, 10) if n < classes]
+    every = range(classes) if named else [int(n) - 1 for n in ticks(0, classes, 10) if 0 < n <= classes]
     tips = [(t * cell, tip(names, row, t)) for t, row in enumerate(matrix)]
-    marks = [((t + 0.5) * cell, _cut(names[t]) if named else str(t)) for t in every]
+    marks = [((t + 0.5) * cell, _cut(names[t]) if named else str(t + 1)) for t in every]
     margin = 14 + 7 * max(len(text) for _, text in marks) if named else 52
-    return Map(cell, margin, margin, classes * cell, strokes(matrix), marks, tips, named)
+    frames = [(group.first * cell, len(group.members) * cell) for group in groups]
+    return Map(cell, margin, margin, classes * cell, strokes(matrix), marks, tips, frames, named)
 
 
 def strokes(matrix: Matrix) -> dict[str, str]:
@@ -106,10 +119,10 @@ def strokes(matrix: Matrix) -> dict[str, str]:
 
 
 def tip(names: list[str], row: list[int], truth: int) -> str:
-    """`12 coat: 20 of 31 images right; taken for jacket 6, shirt 3, …`."""
+    """`12 coat: 20 of 31 images right; taken for jacket 6, shirt 3, …`; places in the map begin with 1."""
     others = sorted((-found, p) for p, found in enumerate(row) if found and p != truth)
     taken = ", ".join(f"{names[p]} {-found}" for found, p in others[:5]) + (", …" if len(others) > 5 else "")
-    start = f"{truth} {names[truth]}: {row[truth]} of {images(sum(row))} right"
+    start = f"{truth + 1} {names[truth]}: {row[truth]} of {images(sum(row))} right"
     return f"{start}; taken for {taken}" if taken else start
 
 

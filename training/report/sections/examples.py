@@ -7,7 +7,9 @@ import polars as pl
 from markupsafe import Markup
 
 from manifests.pages.fragments import missing
+from training.folders import PREDICTIONS
 from training.report.evidence import Evidence
+from training.report.numbers import numbers_of
 from training.report.templates import fragment
 from training.report.thumbnails import thumbnail
 
@@ -33,7 +35,9 @@ def render(evidence: Evidence) -> Markup:
         Kind("Least sure", "Whatever it said, it had little reason to.", "No image.", unsure),
         Kind("Surest and right", "What it takes to be typical.", "No image was named right.", right),
     ]
-    return fragment("examples.html", kinds=kinds, size=evidence.index.contract.shape, split=evidence.split)
+    linked = numbers_of(evidence, PREDICTIONS)
+    size = evidence.index.contract.shape
+    return fragment("examples.html", kinds=kinds, size=size, split=evidence.split, numbers=linked)
 
 
 def chosen(predictions: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame, pl.DataFrame]:

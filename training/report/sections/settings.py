@@ -1,19 +1,25 @@
 """What it takes to make this run again: settings, pixels, versions, digests."""
 
-from typing import Any
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
 
 from markupsafe import Markup
 
+from manifests.errors import Exit, UserError
 from manifests.pages.fragments import count
 from training.report.evidence import Evidence
 from training.report.templates import fragment
 
 ORDER = 90
 TITLE = "Settings"
+LONG = 40  # facts of a group above which it is folded away
+ENVIRONMENT = "environment.json"  # in a run's folder: a JSON object of names and values, or of objects of such
 
 
 def render(evidence: Evidence) -> Markup:
-    return fragment("settings.html", groups=groups(evidence), classes=evidence.facts["classes"])
+    return fragment("settings.html", groups=groups(evidence), classes=evidence.facts["classes"], long=LONG)
 
 
 def groups(evidence: Evidence) -> dict[str, dict[str, str]]:
@@ -31,7 +37,18 @@ def groups(evidence: Evidence) -> dict[str, dict[str, str]]:
     }
     evaluated = {
         name: evaluation.get(name)
-        for name in ("split", "checkpoint", "epoch", "weights", "device", "seconds", "images_per_second")
+        for name in (
+            "split",
+            "checkpoint",
+            "epoch",
+            "weights",
+            "device",
+            "seconds",
+            "images_per_second",
+            "from_features",
+            "milliseconds_per_image",
+            "timed_batch_size",
+        )
     }
     return {
         "Training": said(facts["settings"]),
@@ -40,7 +57,32 @@ def groups(evidence: Evidence) -> dict[str, dict[str, str]]:
         "Evaluation": said(evaluated),
         "Versions": said(facts.get("versions", {}) | {"device": facts.get("device")}),
         "Digests": said(digests),
+        "Environment": said(environment(evidence.run)),
     }
+
+
+def environment(run: Path) -> dict[str, Any]:
+    """What the run noted of where it ran, as one level of names; empty where it noted nothing.
+
+    Raises UserError (exit 5) where the file holds no JSON object.
+    """
+    file = run / ENVIRONMENT
+    try:
+        found = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise UserError(f"{file}: not a JSON object; remove it, or train the run again.", Exit.STALE)
+    return dict(flat(cast(dict[str, Any], found)))
+
+
+def flat(values: dict[str, Any], before: str = "") -> Iterator[tuple[str, Any]]:
+    """`{"torch": {"version": 2}}` → `torch.version`, 2."""
+    for name, value in values.items():
+        if isinstance(value, dict):
+            yield from flat(cast(dict[str, Any], value), f"{before}{name}.")
+        else:
+            yield before + name, value
 
 
 def said(values: dict[str, Any]) -> dict[str, str]:

@@ -6,8 +6,8 @@ progress on stderr. The heavy packages are imported by the command that needs th
 
 import importlib.util
 import os
-import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -19,95 +19,155 @@ if __name__ == "__main__" and not all(map(importlib.util.find_spec, ("imagehash"
     os.execv(inside, [str(inside), *sys.argv])
 
 
+from etl import upkeep as upkeep  # its commands
 from etl.commands import WORKERS, asked, keep, make
 from manifests.commands import STORE, Call, app, argument, command, option
 from manifests.console import plain, table
-from manifests.errors import Exit, UserError
+from manifests.errors import Exit, UserError, known
 from manifests.recipe import COMMAND_LINE, RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore
+from training.commands import DEVICE, learn, measure
 
-DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
+TRACKERS = ("none", "tensorboard")
 CACHE = "Pass each image through a frozen backbone every epoch."
-RUN = option("Which run. [default: the newest]", "--run", metavar="NAME")
 
 
 @command("alacena train --model simple --epochs 8", stage="train")
 def train(
     call: Call,
     settings: Train,
-    resume: bool = option("Go on with the unfinished run of these settings.", "--resume", default=False),
+    resume: bool = option(
+        "Go on with the unfinished run of these settings, or with one of fewer epochs.", "--resume", default=False
+    ),
     restart: bool = option("Throw the kept run of these settings away and begin again.", "--restart", default=False),
     no_feature_cache: bool = option(CACHE, "--no-feature-cache", default=False),
+    overfit_batch: bool = option(
+        "Only try whether one batch can be learned by heart.", "--overfit-batch", default=False
+    ),
+    max_minutes: float | None = option(
+        "Stop after so many minutes; --resume goes on.", "--max-minutes", metavar="X", min=0
+    ),
+    track: str = option(
+        "none or tensorboard: curves in RUN/tensorboard. [default: none]", "--track", default="none", metavar="NAME"
+    ),
     device: str = DEVICE,
     workers: int | None = WORKERS,
 ) -> None:
     """Train a model straight from the shards; best and last checkpoints, resumable at any time."""
-    from training.catalog import check
-    from training.results import begun, named
+    from training.results import named
 
-    recipe, run = asked(call), named(settings.absolute())
-    if resume and settings.model_copy(update={"run": None}) == Train():  # nothing else said: go on with what was begun
-        run = begun(call.dataset, settings.run)
-    check(run)
-    done = make(call, recipe.model_copy(update={"runs": (run,)}), "transform", workers)
+    until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    check_tracker(track)
+    recipe, run = asked(call), resumed(call, settings) if resume else named(settings.absolute())
+    done = shards_of(call, recipe, run, workers)
+    if overfit_batch:
+        one_batch(call, run, done.key, device)
+        return
     others = tuple(other for other in recipe.runs if other.run != run.run)
     keep(call, recipe.model_copy(update={"runs": (*others, run)}))
-    folder = learn(call, run, done["transform"].key, device, resume=resume, restart=restart, cache=not no_feature_cache)
-    call.face.show(f"Next: alacena evaluate --run {run.run}")
-    call.face.result({"run": run.run, "folder": str(folder)})
+    each = run.repeated()
+    folders = [
+        learn(
+            call,
+            one,
+            done.key,
+            device,
+            resume=resume,
+            restart=restart,
+            cache=not no_feature_cache,
+            track=track,
+            until=until,
+        )
+        for one in each
+    ]
+    if len(each) > 1:
+        spread(call, folders)
+    call.face.show(f"Next: alacena evaluate --run {each[-1].run}")
+    call.face.result({"run": run.run, "folder": str(folders[-1]), "folders": [str(folder) for folder in folders]})
 
 
-def learn(
-    call: Call, run: Train, transform: str, device: str, *, resume: bool, restart: bool = False, cache: bool = True
-) -> Path:
-    """Train one run to its end, or until Ctrl-C: the first asks it to stop after the step, the second stops at once."""
-    from training import runs
-    from training.display import Teller
+def resumed(call: Call, settings: Train) -> Train:
+    """What to go on with: the settings as named, or, where only a name or more epochs are, those that were begun."""
+    from training.results import begun, named
 
-    asked_to_stop: list[bool] = []
-
-    def stop(*_: object) -> None:
-        if asked_to_stop:
-            raise KeyboardInterrupt
-        asked_to_stop.append(True)
-
-    before = signal.signal(signal.SIGINT, stop)
-    try:
-        return runs.train(
-            call.dataset, transform, run, resume=resume, restart=restart, device=device, feature_cache=cache,
-            listen=Teller(call.face), stop=lambda: bool(asked_to_stop),
-        )  # fmt: skip
-    finally:
-        signal.signal(signal.SIGINT, before)
+    said = settings.model_copy(update={"run": None, "epochs": Train().epochs})
+    if said != Train():
+        return named(settings.absolute())
+    run = begun(call.dataset, settings.run)
+    return run.model_copy(update={"epochs": settings.epochs}) if "epochs" in settings.model_fields_set else run
 
 
-@command("alacena evaluate --split val")
-def evaluate(
+def shards_of(call: Call, recipe: Recipe, run: Train, workers: int | None) -> Any:
+    """The transform stage that a run learns from, made if need be; after a look at whether the model can take it."""
+    from training.catalog import check
+    from training.models import try_on
+
+    check(run)
+    try_on(run, run_transform(recipe.transform, run))
+    return make(call, recipe.model_copy(update={"runs": (run,)}), "transform", workers)["transform"]
+
+
+def check_tracker(track: str) -> None:
+    if track not in TRACKERS:
+        raise UserError(f"--track {track!r}: unknown. {known(track, TRACKERS)}", Exit.USAGE)
+    if track == "tensorboard":
+        from training.tracking import summary_writer
+
+        summary_writer()
+
+
+def one_batch(call: Call, run: Train, transform: str, device: str) -> None:
+    """Say whether the model learns one batch by heart; exit code 7 where it does not."""
+    from training.overfit import STEPS, overfit
+
+    found = overfit(call.dataset.folder("transform", transform), run, device=device, progress=call.face.tell)
+    call.face.show(
+        f"one batch of {found.images} images: loss {found.first_loss:.4f} to {found.last_loss:.4f} "
+        f"in {found.steps} steps, {found.accuracy:.0%} right"
+    )
+    call.face.result(found.as_json())
+    if not found.learned:
+        raise UserError(
+            f"one batch cannot be learned by heart in {STEPS} steps: look at the learning rate ({run.learning_rate:g}; "
+            "alacena find-lr), at the labels, and at what is frozen.",
+            Exit.GATE,
+        )
+    call.face.show("the model can learn; nothing was kept")
+
+
+def spread(call: Call, folders: list[Path]) -> None:
+    """Mean and deviation over the seeds of a run."""
+    from training.results import best_values, mean_and_deviation
+
+    what, values = best_values(folders)
+    call.face.show(f"{len(values)} seeds: {what} {mean_and_deviation(values)}")
+
+
+@command("alacena find-lr --model simple", stage="train", name="find-lr")
+def find_lr(
     call: Call,
-    run: str | None = RUN,
-    split: str | None = option("train, val or test. [default: test where there is one, else val]", metavar="SPLIT"),
+    settings: Train,
+    output: Path | None = option(
+        "Where the curve goes, as HTML and CSV. [default: in the store]", "--output", metavar="FILE"
+    ),
     device: str = DEVICE,
+    workers: int | None = WORKERS,
 ) -> None:
-    """Measure a run's best checkpoint on a split: scores, confusion, a prediction for each image, and the report."""
-    from training.folders import find_run
+    """Try learning rates from small to large on a fresh model, draw the loss, and suggest one to begin with."""
+    from training.rates.page import sparkline, write_curve
+    from training.rates.search import search
+    from training.results import named
 
-    call.face.result(measure(call, find_run(call.dataset, run), split, device))
-
-
-def measure(call: Call, folder: Path, split: str | None, device: str) -> dict[str, Any]:
-    """Evaluate, write the report, show both, and give them as JSON."""
-    from training import display
-    from training.evaluate import evaluate
-    from training.folders import read_facts
-    from training.report import write_report
-    from training.runs import chosen_device
-
-    shards = call.dataset.folder("transform", read_facts(folder)["transform"])
-    found = evaluate(folder, shards, split, device=chosen_device(device), progress=call.face.tell)
-    report = write_report(folder, shards)
-    files = {"Predictions": found.folder / "predictions.csv", "Report": report}
-    call.face.show(*display.evaluated(found), "", *(plain(f"{name}: {file}") for name, file in files.items()))
-    return found.as_json() | {"folder": str(found.folder), "report": str(report)}
+    run = named(settings.absolute())
+    made = shards_of(call, asked(call), run, workers)
+    shards = call.dataset.folder("transform", made.key)
+    curve = search(call.dataset, shards, run, device=device, progress=call.face.tell)
+    page = write_curve(curve, str(run.run), output or call.dataset.root / "find-lr" / f"{run.run}.html")
+    first, last = curve.rates[0], curve.rates[-1]
+    call.face.show(f"loss by learning rate, {first:.0e} to {last:.1e}:", sparkline(curve))
+    said = "the loss never fell" if curve.suggested is None else f"Suggested: --learning-rate {curve.suggested:.2g}"
+    call.face.show(said, plain(f"The curve: {page}"))
+    call.face.result({"suggested": curve.suggested, "page": str(page), "steps": len(curve.rates)})
 
 
 @command("alacena suggest --model torchvision/mobilenet_v2 --weights default")
@@ -181,8 +241,7 @@ def hold(call: Call, wanted: Recipe, recipe: Path | None, workers: int | None) -
 
 def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> list[dict[str, Any]]:
     """Everything a recipe asks for that is not there; its runs as rows of a table."""
-    from training.catalog import check
-    from training.display import runs_table
+    from training.display import runs_shown
 
     steps, rows = state(call, wanted)
     for step in steps if all(step.is_fresh for step in steps) else ():
@@ -190,8 +249,12 @@ def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> lis
     for row in rows:
         call.face.say(f"run {row['run']}: {row['state']}" + (", nothing to do" if row["state"] == "fresh" else ""))
     if not all(step.is_fresh for step in steps) or any(row["state"] != "fresh" for row in rows):
+        from training.catalog import check
+        from training.models import try_on
+
         for one in wanted.runs:  # before any work
             check(one, f"runs.{one.run}: ")
+            try_on(one, run_transform(wanted.transform, one))
         runs = made_runs(call, wanted, workers)
         for one in runs:
             if not one.is_fresh:
@@ -201,7 +264,7 @@ def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> lis
     else:
         keep(call, wanted)
     if rows:
-        call.face.show("", runs_table(rows))
+        call.face.show("", *runs_shown(rows))
     return rows
 
 
@@ -250,7 +313,8 @@ def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
     make(call, wanted, "transform", workers, heard=heard)
     keep(call, wanted)
     return [
-        run_of(call.dataset, one, shards[run_transform(wanted.transform, one).model_dump_json()]) for one in wanted.runs
+        run_of(call.dataset, one, shards[run_transform(wanted.transform, one).model_dump_json()])
+        for one in wanted.every_run
     ]
 
 
@@ -299,7 +363,7 @@ def state(call: Call, wanted: Recipe) -> tuple[list[Any], list[dict[str, Any]]]:
     steps = list(plan(wanted, dataset))
     shards = {step.settings.model_dump_json(): step.key for step in steps if step.stage == "transform" and step.found}
     rows: list[dict[str, Any]] = []
-    for one in wanted.runs:
+    for one in wanted.every_run:
         key = shards.get(run_transform(wanted.transform, one).model_dump_json())
         rows.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "waits for its shards"})
     return steps, rows
@@ -307,12 +371,12 @@ def state(call: Call, wanted: Recipe) -> tuple[list[Any], list[dict[str, Any]]]:
 
 def show_status(call: Call, wanted: Recipe) -> None:
     from etl.display import statuses
-    from training.display import runs_table
+    from training.display import runs_shown
 
     steps, runs = state(call, wanted)
     call.face.show(f"[bold]{plain(wanted.dataset)}[/bold] in {plain(str(call.store))}", statuses(steps))
     if runs:
-        call.face.show("", runs_table(runs))
+        call.face.show("", *runs_shown(runs))
     stages = [{"stage": s.stage, "fresh": s.is_fresh, "why": s.why, "key": s.key, "seconds": s.seconds} for s in steps]
     call.face.result({"dataset": wanted.dataset, "stages": stages, "runs": runs})
 
@@ -332,45 +396,6 @@ def why(
     first, *rest = lines(told)
     call.face.show(f"[bold]{plain(first)}[/bold]", *(plain(line) for line in rest))
     call.face.result(told)
-
-
-@command("alacena verify")
-def verify(call: Call) -> None:
-    """Read every byte of a data set's store against the digests that were written with it."""
-    from manifests import store
-
-    folders = sorted(file.parent for file in call.dataset.root.glob("**/stage.json"))
-    wrong: list[str] = []
-    for done, folder in enumerate(folders, 1):
-        stage = store.read_stage(folder)
-        wrong += store.verify(folder, stage) if stage else []
-        call.face.tell("verifying folders", done, len(folders))
-    call.face.result({"folders": len(folders), "wrong": wrong})
-    if wrong:
-        more = f" and {len(wrong) - 1} more" if len(wrong) > 1 else ""
-        raise UserError(f"{wrong[0]}{more}; remove the folder and run again.", Exit.STALE)
-    call.face.show(f"{len(folders)} folders of {call.dataset.name}, every byte as it was written")
-
-
-@command("alacena prune --yes")
-def prune(
-    call: Call, yes: bool = option("Remove them; without it they are only listed.", "--yes", default=False)
-) -> None:
-    """Free what no recipe in force and no run uses."""
-    from etl.prune import remove, unused
-
-    found = unused(asked(call), call.dataset)
-    if found:
-        rows = [(str(each.path), f"{each.bytes / 1e6:,.1f}", each.why) for each in found]
-        call.face.show(table(("folder", "MB", "why"), rows))
-    total = sum(each.bytes for each in found) / 1e6
-    if yes:
-        remove(found)
-    verb = "freed" if yes else "could be freed; do it with --yes"
-    call.face.show(f"{total:,.1f} MB {verb}" if found else "nothing to free")
-    call.face.result(
-        {"bytes": sum(each.bytes for each in found), "removed": yes, "folders": [str(each.path) for each in found]}
-    )
 
 
 def main() -> None:

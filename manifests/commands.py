@@ -73,15 +73,17 @@ class ShownSettings(Exception):  # noqa: N818 - no error: --show-settings was an
     """Nothing more is to be done."""
 
 
-def command(example: str, *, stage: str | None = None, without: tuple[str, ...] = ()) -> Callable[[Command], Command]:
+def command(
+    example: str, *, stage: str | None = None, name: str | None = None, without: tuple[str, ...] = ()
+) -> Callable[[Command], Command]:
     """Register a command: the options of its stage, the common ones, and one place for errors."""
 
     def register(function: Command) -> Command:
-        name, own = function.__name__.strip("_"), inspect.signature(function).parameters
+        called, own = name or function.__name__, inspect.signature(function).parameters
 
         def run(*, store: Path, dataset: str | None, json: bool, quiet: bool, **rest: Any) -> None:
             call = Call(Face(quiet=quiet, json=json), store, dataset)
-            with reported(call.face, name):
+            with reported(call.face, called):
                 if dataset is not None and not re.fullmatch(NAME, dataset):
                     raise UserError(
                         f"--dataset {dataset!r}: letters, digits and . _ + - only, no dot first.", Exit.USAGE
@@ -105,7 +107,7 @@ def command(example: str, *, stage: str | None = None, without: tuple[str, ...] 
         vars(run).update(
             __signature__=inspect.Signature(parameters), __annotations__={p.name: p.annotation for p in parameters}
         )
-        app.command(name, help=inspect.getdoc(function), epilog=f"Example: {example}")(run)
+        app.command(called, help=inspect.getdoc(function), epilog=f"Example: {example}")(run)
         return function
 
     return register

@@ -44,17 +44,20 @@ def _parameter(name: str, field: FieldInfo) -> inspect.Parameter:
 
 def _kind(annotation: Any) -> tuple[type, str | None, tuple[str, ...]]:
     """What the shell passes for a field of this type, how help calls it, and the words it may be."""
-    if get_origin(annotation) in {Union, types.UnionType}:
-        named = [part for part in get_args(annotation) if part is not type(None)]
-        annotation = named[0] if len(named) == 1 else str
     if get_origin(annotation) is Annotated:
         annotation = get_args(annotation)[0]
+    if get_origin(annotation) in {Union, types.UnionType}:
+        named = [part for part in get_args(annotation) if part is not type(None)]
+        if len(named) > 1:  # words, or something else
+            words = [_kind(part)[1] or "" for part in named]
+            return str, "|".join(words), ()
+        return _kind(named[0])
     if get_origin(annotation) is Literal:
         words = tuple(str(word) for word in get_args(annotation))
         return str, "|".join(words), words
     if annotation in {int, float, bool}:
         return annotation, {int: "N", float: "X", bool: None}[annotation], ()
-    return str, "TEXT", ()
+    return str, "CLASS=X,…" if get_origin(annotation) is dict else "TEXT", ()
 
 
 def _default(value: Any, choices: tuple[str, ...], between: str) -> str:

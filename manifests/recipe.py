@@ -5,83 +5,23 @@ One class a stage. A field's comment-like description is its help on the command
 """
 
 import re
-import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    ValidationInfo,
-    field_validator,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, ValidationError, ValidationInfo, field_validator, model_validator
 
-from manifests.errors import Exit, UserError, known
+from manifests.errors import known
+from manifests.learning import Reported as Reported  # so that who reads recipes finds all of it here
+from manifests.learning import Train as Train
 from manifests.pixels import Channels, Dtype, Interpolation, Normalise, Resize
+from manifests.settings import COMMAND_LINE as COMMAND_LINE
+from manifests.settings import NAME as NAME
+from manifests.settings import Faults, Names, Pairs, Settings, absolute_path, checked, explain, read_toml
 
-T = TypeVar("T", bound="Settings")
-COMMAND_LINE = "the command line"  # the place of settings that are options
 SPLITS = ("train", "val", "test")
-NAME = r"^[\w+-][\w.+-]*$"  # of a data set or a run: one folder's name, never a way out of the store
 RECIPES = Path(__file__).with_name("recipes")  # those that come along
 DEDUPE = {"near": 64, "phash": 4, "dhash": 24, "exact": 0, "off": 0}  # method → default radius in bits
 DEDUPE_BITS = {"near": 512, "phash": 64, "dhash": 256}  # method → bits compared
-
-
-def _list(value: Any) -> Any:
-    """`a,b` or `@file` (a name a line) as a list; what is a list already stays."""
-    if not isinstance(value, str):
-        return value
-    if value.startswith("@"):
-        try:
-            lines = Path(value[1:]).read_text("utf-8-sig").splitlines()
-        except OSError as error:
-            raise ValueError(f"{value[1:]} cannot be read ({error.strerror})") from None
-        return [line.strip() for line in lines if line.strip() and not line.startswith("#")]
-    return [part.strip() for part in value.split(",") if part.strip()]
-
-
-def _pairs(value: Any) -> Any:
-    """`old=new,old=new` as a table; what is a table already stays."""
-    if not isinstance(value, str):
-        return value
-    pairs = [part.partition("=") for part in _list(value)]
-    if bad := [left for left, sign, right in pairs if not (left and sign and right)]:
-        raise ValueError(f"{bad[0]!r} is not of the form old=new")
-    return {left.strip(): right.strip() for left, _, right in pairs}
-
-
-def _limits(value: Any) -> Any:
-    """`dark,blurred:40` or a list of such as a table of name and limit; no limit means the usual one."""
-    names = _list(value)
-    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
-        return value
-    pairs = [name.partition(":") for name in names]
-    return {name.strip(): limit.strip() or None if sign else None for name, sign, limit in pairs}
-
-
-Names = Annotated[tuple[str, ...], BeforeValidator(_list)]
-Widths = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_list)]
-Pairs = Annotated[dict[str, str], BeforeValidator(_pairs)]
-Faults = Annotated[dict[str, Annotated[float, Field(allow_inf_nan=False)] | None], BeforeValidator(_limits)]
-
-
-class Settings(BaseModel):
-    """What is asked of one stage: frozen, and without unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
-
-    def asked(self) -> dict[str, Any]:
-        """As plain JSON: what is remembered, and what a stage's key is made of."""
-        return self.model_dump(mode="json")
-
-    def absolute(self) -> Self:
-        """With every path absolute, so that it means the same from any folder."""
-        return self
 
 
 class Source(Settings):
@@ -103,11 +43,6 @@ def _sources(value: Any) -> Any:
 def _source(text: str) -> dict[str, str]:
     name, sign, path = text.partition("=")
     return {"class": name, "path": path} if sign and not Path(text).exists() else {"path": text}
-
-
-def _absolute(file: str | None) -> str | None:
-    """The absolute path of a file that is there; anything else stays as it is."""
-    return str(Path(file).absolute()) if file and Path(file).is_file() else file
 
 
 class Extract(Settings):
@@ -140,7 +75,7 @@ class Extract(Settings):
     def absolute(self) -> Self:
         sources = tuple(each.model_copy(update={"path": str(Path(each.path).absolute())}) for each in self.source)
         # A list is looked for in the source first; one that lies elsewhere keeps its meaning as an absolute path.
-        lists = {name: _absolute(getattr(self, name)) for name in ("labels", "mapping")}
+        lists = {name: absolute_path(getattr(self, name)) for name in ("labels", "mapping")}
         return self.model_copy(update={"source": sources, **lists})
 
 
@@ -299,79 +234,6 @@ class Transform(Settings):
         return "imagenet" if value is None and info.data.get("dtype", "uint8") != "uint8" else value
 
 
-class Reported(Settings):
-    """What the report that a recipe repeats says of this run; shown beside ours, never used."""
-
-    accuracy: float | None = Field(default=None, ge=0, le=1)
-    loss: float | None = Field(default=None, ge=0)
-    f1: float | None = Field(default=None, ge=0, le=1)
-
-
-class Train(Settings):
-    run: str | None = Field(
-        default=None, alias="name", pattern=NAME, description="Name of the run; default: model and settings."
-    )
-    model: str = Field(default="simple", description="simple, torchvision/NAME or timm/NAME.")
-    weights: str = Field(default="none", description="none, default (the library's own) or FILE.safetensors.")
-    freeze: Literal["none", "backbone"] = Field(default="none", description="backbone: only the head learns.")
-    normalise: Normalise | None = Field(
-        default=None, description="The model's first layer for uint8 shards; default imagenet."
-    )
-    pool: Literal["average", "flatten"] | None = Field(
-        default=None,
-        description="How the backbone's last map becomes features; default: flatten for simple, else average.",
-    )
-    head: Widths = Field(
-        default=(), description="Hidden widths of the head: 256 or 512,128; default: one linear layer."
-    )
-    dropout: float = Field(default=0.0, ge=0, lt=1, description="Before each layer of the head.")
-    widths: Widths = Field(default=(32, 64, 128), description="Channels of the blocks of `simple`.")
-    epochs: int = Field(default=10, ge=1, description="Passes over the train split at the most.")
-    batch_size: int = Field(default=32, ge=1, description="Images a step.")
-    optimizer: Literal["adam", "adamw", "sgd"] = Field(default="adam", description="Optimiser.")
-    learning_rate: float = Field(default=1e-3, gt=0, description="Step size at the start.")
-    weight_decay: float = Field(default=0.0, ge=0, description="Per step, as the optimiser defines it.")
-    momentum: float = Field(default=0.9, ge=0, lt=1, description="Of sgd.")
-    schedule: Literal["none", "step", "plateau", "exponential", "cosine"] = Field(
-        default="none", description="How the learning rate falls."
-    )
-    step_epochs: int = Field(default=10, ge=1, description="step: epochs between two falls.")
-    gamma: float = Field(
-        default=0.5, gt=0, lt=1, description="step, exponential and plateau: what the learning rate is multiplied by."
-    )
-    plateau_epochs: int = Field(
-        default=5, ge=0, description="plateau: epochs without a better value that it waits for."
-    )
-    patience: int | None = Field(
-        default=None, ge=0, description="Epochs without a better value before stopping; default: never."
-    )
-    monitor: Literal["val_loss", "val_accuracy"] = Field(
-        default="val_loss", description="What best, patience and plateau look at."
-    )
-    seed: int = Field(default=0, ge=0, description="Seed of weights, order and dropout.")
-    transform: dict[str, Any] = Field(default={}, json_schema_extra={"recipe_only": True})  # this run's own pixels
-    reported: Reported | None = Field(default=None, json_schema_extra={"recipe_only": True})
-
-    def absolute(self) -> Self:
-        return self if self.weights == "none" else self.model_copy(update={"weights": _absolute(self.weights)})
-
-    @field_validator("model")
-    @classmethod
-    def _of_a_library(cls, value: str) -> str:
-        library, _, name = value.partition("/")
-        if value != "simple" and not (library in {"torchvision", "timm"} and name):
-            raise ValueError(f"unknown. {known(value, ('simple', 'torchvision/NAME', 'timm/NAME'))}")
-        return value
-
-    @model_validator(mode="after")
-    def _freezing_needs_weights(self) -> "Train":
-        if self.freeze == "backbone" and self.weights == "none":
-            raise ValueError(
-                "freeze = backbone with weights = none would keep random features; name weights or freeze = none"
-            )
-        return self
-
-
 class Recipe(Settings):
     """A TOML file: one data set, its stages, its runs."""
 
@@ -385,7 +247,7 @@ class Recipe(Settings):
 
     @model_validator(mode="after")
     def _runs_are_distinct(self) -> "Recipe":
-        names = [run.run for run in self.runs if run.run]
+        names = [str(each.run) for run in self.runs if run.run for each in run.repeated()]
         if twice := sorted({name for name in names if names.count(name) > 1}):
             raise ValueError(f"runs: {twice[0]!r} stands twice; every run needs a name of its own")
         for number, run in enumerate(self.runs):
@@ -414,6 +276,11 @@ class Recipe(Settings):
         return self.model_copy(update={**stages, "runs": tuple(run.absolute() for run in self.runs)})
 
     @property
+    def every_run(self) -> list[Train]:
+        """The runs, those of several seeds one by one. All must have names."""
+        return [each for run in self.runs for each in run.repeated()]
+
+    @property
     def transforms(self) -> list[Transform]:
         """The general transform, and those of runs that ask for pixels of their own; each once."""
         own = [run_transform(self.transform, run) for run in self.runs]
@@ -434,69 +301,3 @@ STAGE_SETTINGS: dict[str, type[Settings]] = {
 def read_recipe(file: Path) -> Recipe:
     """Read and validate a recipe. Raises UserError (exit 3) naming file, key, value and the nearest known word."""
     return checked(Recipe, read_toml(file), str(file))
-
-
-def read_toml(file: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(file.read_text("utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{file}: no such recipe. Those that come along are in manifests/recipes.", Exit.USAGE
-        ) from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{file}: not valid TOML: {error}.", Exit.RECIPE) from None
-
-
-def checked(kind: type[T], values: dict[str, Any], place: str, code: Exit = Exit.RECIPE) -> T:
-    """Validate, or raise UserError with one sentence: place, key, value, what is expected."""
-    try:
-        return kind.model_validate(values)
-    except ValidationError as error:
-        said = explain(kind, error)
-        if place == COMMAND_LINE:  # there, a key is an option
-            raise UserError(
-                re.sub(r"^(\w+)(\.\d+)*", lambda key: "--" + key[1].replace("_", "-"), said), code
-            ) from None
-        raise UserError(f"{place}: {said}", code) from None
-
-
-def explain(kind: type[Settings], error: ValidationError) -> str:
-    """The first thing wrong, in words, and how many more there are."""
-    problems = error.errors()
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"] if part not in {"str", "dict[str,any]"})
-    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
-    if first["type"] == "extra_forbidden":
-        words = known(str(first["loc"][-1]), _keys(kind, first["loc"][:-1]))
-        return f"unknown key {key}. {words}{more}"
-    if first["type"] == "missing":
-        return f"{key} is missing{more}"
-    message = str(first["msg"]).removeprefix("Value error, ")
-    if first["type"] == "literal_error" and isinstance(first["input"], str):
-        words = re.findall(r"'([^']+)'", message)
-        message = f"unknown. {known(first['input'], words)}"
-    value = "" if isinstance(first["input"], dict) else f" = {first['input']!r}"
-    place = f"{key}{value}: " if key else ""
-    stop = "" if message.endswith((".", "?")) else "."
-    return f"{place}{message[:1].lower() + message[1:]}{stop}{more}"
-
-
-def _keys(kind: type[BaseModel], path: tuple[int | str, ...]) -> list[str]:
-    """The keys that are known at this place of the recipe."""
-    for part in path:
-        if isinstance(part, int):
-            continue
-        field = next((f for name, f in kind.model_fields.items() if part in {name, f.alias}), None)
-        if field is None:
-            continue  # a name in a table of settings, such as a class
-        models = [m for m in _flat(field.annotation) if isinstance(m, type) and issubclass(m, BaseModel)]
-        if not models:
-            return []
-        kind = models[0]
-    return [field.alias or name for name, field in kind.model_fields.items()]
-
-
-def _flat(annotation: Any) -> list[Any]:
-    """The types inside a type: tuple[Train, ...] → Train."""
-    inner = get_args(annotation)
-    return [annotation, *(leaf for part in inner for leaf in _flat(part))]

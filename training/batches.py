@@ -31,13 +31,13 @@ from torch import Tensor
 
 from manifests.errors import Exit, UserError
 from manifests.shards import damaged, open_rows, read_index
+from training.turns import Numbers, Turns
 
 RING = 3  # buffers: one is the caller's, one is full, one is being filled
 RESIDENT_SHARE = 0.5  # of the free device memory that splits may take; the rest is for the model and its activations
 CHUNK = 256  # rows copied at once when a split is put on the device
 DTYPES = {"uint8": torch.uint8, "float16": torch.float16, "uint16": torch.bfloat16, "float32": torch.float32}
 
-Numbers = npt.NDArray[np.int64]  # row numbers in a split
 NOTHING: Numbers = np.empty(0, np.int64)
 Batch = tuple[Tensor, Tensor]  # images (B, *shape) as stored, labels (B,) int64
 
@@ -71,7 +71,8 @@ class Batches:
 
     With a seed, each epoch is a permutation of its own, and a last batch of a single row joins the one before: batch
     norm knows no deviation of one row. Without, rows come in order. Rows within a batch lie in shard order.
-    `resident` None: where the split fits by itself (`fit`); True or False forces it, on any device.
+    `resident` None: where the split fits by itself (`fit`); True or False forces it, on any device. `images`, the image
+    of each row, lets views take turns (`Turns`): then an epoch has as many rows as there are images. Needs a seed.
     """
 
     def __init__(
@@ -83,9 +84,12 @@ class Batches:
         *,
         seed: int | None = None,
         resident: bool | None = None,
+        images: Numbers | None = None,
     ) -> None:
         mapped = _Mapped(shards, split)
-        self.rows = mapped.rows
+        self._turns = None if images is None or seed is None else Turns(images, seed)
+        self.rows = mapped.rows if self._turns is None else self._turns.count  # of an epoch
+        self.labels = mapped.labels if self._turns is None else mapped.labels[self._turns.rows(0)]  # of an epoch's rows
         self.cuts = _cuts(self.rows, batch_size, join=seed is not None)  # steps + 1 positions in the epoch's order
         self._seed = seed
         device = torch.device(device)
@@ -105,7 +109,8 @@ class Batches:
         """The batches of epoch `number`, from batch `start` on. It ends an epoch that is still open."""
         self._end()
         order = np.arange(self.rows) if self._seed is None else permutation(self.rows, self._seed, number)
-        batches = self._source.batches(np.sort(order[a:b]) for a, b in list(pairwise(self.cuts))[start:])
+        rows = order if self._turns is None else self._turns.rows(number)[order]
+        batches = self._source.batches(np.sort(rows[a:b]) for a, b in list(pairwise(self.cuts))[start:])
         self._open = weakref.ref(batches)
         return batches
 

@@ -1,11 +1,12 @@
 """What a run says while it learns, and what an evaluation found, for a terminal. Imports no torch by itself."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from manifests.console import Face, duration, plain, table
+from training.results import seeds_of
 
 if TYPE_CHECKING:
     from training.evaluate import Evaluation
@@ -29,8 +30,9 @@ class Teller:
         self.face.show(
             f"[bold]{plain(info['run'])}[/bold]: {plain(str(info['settings']['model']))} on "
             f"{len(info['classes'])} classes, {rows}, on {plain(info['device'])}",
-            f"normalised by {info['normalise']}; weights {plain(str(info['weights']))}; "
-            f"{info['trainable']:,} of {info['parameters']:,} parameters learn",
+            f"normalised by {info['normalise']}; weights {plain(str(info['weights']))}"
+            + (f", licence {plain(str(info['licence']))}" if info["licence"] else "")
+            + f"; {info['trainable']:,} of {info['parameters']:,} parameters learn",
             "epoch  train loss  accuracy   val loss  accuracy       rate  images/s      left",
         )
 
@@ -90,7 +92,8 @@ def evaluated(evaluation: "Evaluation") -> Iterable[str | Table]:
         yield table(("truth", "predicted", "images"), [(p.truth, p.predicted, p.images) for p in figures.confused[:10]])
 
 
-def runs_table(rows: Iterable[dict[str, Any]]) -> Table:
-    """`rows`: run, state, epochs, split, accuracy, loss, reported."""
+def runs_shown(rows: Sequence[dict[str, Any]]) -> Iterable[str | Table]:
+    """`rows`: run, state, epochs, split, accuracy, loss, reported; below, runs that differ by their seed, as one."""
     columns = ("run", "state", "epochs", "split", "accuracy", "loss", "reported")
-    return table(columns, [[row.get(column) for column in columns] for row in rows])
+    yield table(columns, [[row.get(column) for column in columns] for row in rows])
+    yield from (plain(f"{name}: {what} {said}") for name, what, said in seeds_of(rows))

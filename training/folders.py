@@ -21,7 +21,13 @@ from manifests.store import DatasetStore, stage_key
 LAST, BEST, FACTS, METRICS = "last.safetensors", "best.safetensors", "run.json", "metrics.csv"
 REPORT = "report.html"
 FIGURES, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion.csv"  # of an evaluation
-NOT_IN_KEY = ("run", "reported", "transform")  # the name, the report's figures; the data's digest says the pixels
+NOT_IN_KEY = (
+    "run",
+    "reported",
+    "transform",
+    "licence",
+    "seeds",
+)  # the name, the report's figures; the data's digest says the pixels
 
 
 def key_settings(settings: Train, contract: PixelContract | None = None) -> dict[str, Any]:
@@ -64,7 +70,8 @@ def _digest(file: Path, _size: int, _mtime_ns: int) -> str:
 def describe(settings: Train) -> str:
     """The default name of a run: the model, how it learns, and the settings' digest: `mobilenet_v2-frozen-3f9a1c2b`."""
     model = re.sub(r"[^\w.+-]", "_", settings.model.rpartition("/")[2])
-    kind = "-frozen" if settings.freeze == "backbone" else "" if settings.weights == "none" else "-tuned"
+    is_frozen = settings.freeze == "backbone" and settings.unfreeze_after is None
+    kind = "-frozen" if is_frozen else "" if settings.weights == "none" else "-tuned"
     return f"{model}{kind}-{digest(key_settings(settings))[:8]}"
 
 

@@ -6,22 +6,20 @@ only when asked for. What the pixels are is `manifests.pixels`; checkpoints are 
 
 import math
 import warnings
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract, Statistics
-from manifests.recipe import Train
+from manifests.recipe import Train, Transform
+from training import freezing
 from training.catalog import check
 from training.folders import default_normalise
+from training.weights import fetched, load_file, load_strictly
 
 AUXILIARY_WEIGHT = 0.4  # of an auxiliary output's loss: Szegedy et al., https://arxiv.org/abs/1512.00567
 AUXILIARY_MAP = 17  # pixels of the map that Inception v3's auxiliary output is made for; at 299 it gets exactly that
@@ -63,7 +61,6 @@ class Classifier(nn.Module):
         *,
         classes: tuple[str, ...],
         contract: PixelContract,
-        is_frozen: bool,
     ) -> None:
         super().__init__()
         self.normalise = normalise
@@ -71,14 +68,24 @@ class Classifier(nn.Module):
         self.head = head
         self.classes = classes
         self.contract = contract
-        self.is_frozen = is_frozen
-        backbone.requires_grad_(not is_frozen)
+        self.frozen: list[nn.Module] = []  # parts of the backbone that stay as they are
+
+    @property
+    def is_frozen(self) -> bool:
+        """Whether nothing but the head learns."""
+        return self.frozen[:1] == [self.backbone]
+
+    def freeze(self, asked: str | int) -> "Classifier":
+        """`backbone`, `none`, or a number of blocks: see `training.freezing`. UserError where there are not so many."""
+        self.frozen = freezing.chosen(self.backbone, asked)
+        freezing.hold(self.backbone, self.frozen)
+        return self.train(self.training)
 
     def train(self, mode: bool = True) -> "Classifier":
-        """A frozen backbone stays in eval mode: its statistics are frozen too."""
+        """What is frozen stays in eval mode: its statistics are frozen too."""
         super().train(mode)
-        if self.is_frozen:
-            self.backbone.eval()
+        for part in self.frozen:
+            part.eval()
         return self
 
     def features(self, images: Tensor) -> Tensor:
@@ -134,9 +141,28 @@ def build(
     _set_auxiliary(backbone, len(classes))
     features = _feature_count(normalise, backbone.eval(), contract, settings)
     head = _head(features, len(classes), settings)
-    is_frozen = settings.freeze == "backbone"
-    model = Classifier(normalise, backbone, head, classes=classes, contract=contract, is_frozen=is_frozen)
+    model = Classifier(normalise, backbone, head, classes=classes, contract=contract).freeze(settings.freeze)
     return model.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue] # torch's stubs lack this form for modules
+
+
+def try_on(settings: Train, pixels: Transform) -> None:
+    """Raise UserError where the model cannot take such pixels, or has not so many blocks: before anything is made.
+
+    Tried without memory or arithmetic (on torch's meta device) where the model allows it, else for real.
+    """
+    bare = settings.model_copy(update={"weights": "none", "normalise": None})
+    height, width = pixels.size
+    contract = PixelContract(
+        height=height, width=width, resize=pixels.resize, interpolation=pixels.interpolation,
+        channels=pixels.channels, dtype="uint8", decoder="none",
+    )  # fmt: skip
+    made = partial(build, bare, classes=("one", "other"), contract=contract, statistics=((0.0,), (1.0,)), load=False)
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"):
+                made()
+        except Exception:  # not every model can be made of nothing; what is wrong is then said by a real one
+            made()
 
 
 def _backbone(settings: Train, channels: int, load: bool) -> nn.Module:
@@ -167,10 +193,10 @@ def _torchvision(name: str, settings: Train, channels: int, weights: str) -> nn.
         net = models.get_model(name, weights=None)
     if weights == "default":
         best: Any = models.get_model_weights(name).DEFAULT  # pyright: ignore[reportAttributeAccessIssue] # each model's own enum has it
-        fetched = _fetched(partial(best.get_state_dict, progress=False, check_hash=True), settings, str(best.url))
-        load_strictly(net, fetched, f"the library's weights of {settings.model}")
+        tensors = fetched(partial(best.get_state_dict, progress=False, check_hash=True), settings, str(best.url))
+        load_strictly(net, tensors, f"the library's weights of {settings.model}")
     elif weights != "none":
-        _load_file(net, weights, settings)
+        load_file(net, weights, settings)
     if channels == 1:
         _sum_colours(net, settings)
     _cut_classifier(net, settings)
@@ -182,10 +208,10 @@ def _timm(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
 
     if weights in {"none", "default"}:
         create: Callable[[], Any] = partial(timm.create_model, name, pretrained=weights == "default", in_chans=channels)
-        net: Any = create() if weights == "none" else _fetched(create, settings, f"https://huggingface.co/timm/{name}")
+        net: Any = create() if weights == "none" else fetched(create, settings, f"https://huggingface.co/timm/{name}")
     else:
         net = timm.create_model(name)
-        _load_file(net, weights, settings)
+        load_file(net, weights, settings)
         if channels == 1:
             _sum_colours(net, settings)
     try:
@@ -196,58 +222,6 @@ def _timm(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
 
 
 LIBRARIES: dict[str, Callable[[str, Train, int, str], nn.Module]] = {"torchvision": _torchvision, "timm": _timm}
-
-
-def _fetched(fetch: Callable[[], Any], settings: Train, where: str) -> Any:
-    try:
-        return fetch()
-    except Exception as error:  # whatever a network, a hub or a hash can raise: the remedy is the same
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise UserError(
-            f"model = {settings.model!r}, weights = default: they could not be fetched ({reason}). Where there is a "
-            f"network, fetch {where}, keep its tensors as safetensors, and name the file: --weights FILE.safetensors",
-            Exit.USAGE,
-        ) from error
-
-
-def _load_file(net: nn.Module, weights: str, settings: Train) -> None:
-    file = Path(weights)
-    try:
-        tensors = safetensors.torch.load_file(file)
-    except (OSError, SafetensorError) as error:
-        raise UserError(
-            f"weights = {weights!r}: not a safetensors file that can be read ({error}). "
-            f"Known: none, default, or FILE.safetensors with the tensors of {settings.model}.",
-            Exit.RECIPE,
-        ) from error
-    load_strictly(net, tensors, f"weights = {weights!r}, model = {settings.model!r}")
-
-
-def load_strictly(net: nn.Module, tensors: dict[str, Tensor], place: str, code: Exit = Exit.RECIPE) -> None:
-    """Every tensor of the module from `tensors` and none left over, or UserError naming the first that is wrong."""
-    own = net.state_dict()
-    counters = {key: own[key] for key in own if key.endswith(".num_batches_tracked")}  # older files lack them
-    found: OrderedDict[str, Tensor] = OrderedDict(counters | {_modern(key): value for key, value in tensors.items()})
-    wrong = next(
-        (f"{key}: {_shape(own.get(key))} expected, {_shape(found.get(key))} found"
-         for key in (*own, *found) if _shape(own.get(key)) != _shape(found.get(key))), None,
-    )  # fmt: skip
-    if wrong:
-        raise UserError(f"{place}: the tensors are not those of this model; the first that differs is {wrong}.", code)
-    setattr(found, "_metadata", getattr(own, "_metadata", None))  # noqa: B010 # versions that some models ask for and safetensors cannot carry
-    net.load_state_dict(found, strict=True)
-
-
-def _shape(tensor: Tensor | None) -> str:
-    return "none" if tensor is None else f"{tuple(tensor.shape)}"
-
-
-def _modern(key: str) -> str:
-    """torchvision's first DenseNets wrote `denselayer1.norm.1` for what is `denselayer1.norm1` today."""
-    if "denselayer" in key:
-        for part in ("norm", "relu", "conv"):
-            key = key.replace(f".{part}.1.", f".{part}1.").replace(f".{part}.2.", f".{part}2.")
-    return key
 
 
 def _sum_colours(net: nn.Module, settings: Train) -> None:

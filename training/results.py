@@ -2,8 +2,11 @@
 
 import csv
 import json
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import mean, stdev
 from typing import Any
 
 from manifests.errors import Exit
@@ -23,6 +26,8 @@ from training.folders import (
     read_facts,
     run_folder,
 )
+
+SEED = re.compile(r"(.+)-seed\d+")  # how `Train.repeated` names the runs of several seeds
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,33 @@ def run_of(dataset: DatasetStore, settings: Train, transform_key: str) -> Run:
 def named(settings: Train) -> Train:
     """With the default name where none is given."""
     return settings.model_copy(update={"run": settings.run or describe(settings)})
+
+
+def best_values(folders: Iterable[Path]) -> tuple[str, list[float]]:
+    """What the finished runs looked at, and the best of it in each."""
+    stages = [stage for folder in folders if (stage := read_stage(folder))]
+    return f"best {stages[0].counts['monitored']}", [float(stage.counts["best_value"]) for stage in stages]
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """`0.8534 ± 0.0061 (n = 3)`, the sample's own deviation."""
+    if len(values) == 1:
+        return f"{values[0]:.4f} (n = 1)"
+    return f"{mean(values):.4f} ± {stdev(values):.4f} (n = {len(values)})"
+
+
+def seeds_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Runs that differ by their seed alone: name, measure, mean and deviation; of rows that `Run.summary` gave."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in rows:
+        if match := SEED.fullmatch(row["run"] or ""):
+            groups.setdefault(match[1], []).append(row)
+    found: list[tuple[str, str, str]] = []
+    for name, group in groups.items():
+        values = [row["accuracy"] for row in group if row["accuracy"] is not None]
+        if len(values) > 1:
+            found.append((name, f"accuracy on {group[0]['split']}", mean_and_deviation(values)))
+    return found
 
 
 def begun(dataset: DatasetStore, name: str | None) -> Train:

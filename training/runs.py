@@ -1,21 +1,21 @@
 """A run: `STORE/DATASET/runs/NAME/KEY/`, from its first file to its last.
 
-`run.json` says what is trained on what, at the start; `last.safetensors` and `metrics.csv` follow every epoch and
-`best.safetensors` every better one; `stage.json` comes last and only when the run has finished. A folder without it is
-an unfinished run, which `resume` continues; `.lock` is held by the process that trains it. Names, keys and finding a
-run: `training.folders`.
+`run.json` says what is trained on what and `environment.json` where, at the start; `last.safetensors` and `metrics.csv`
+follow every epoch and `best.safetensors` every better one; `stage.json` comes last and only when the run has finished.
+A folder without it is an unfinished run, which `resume` continues; `.lock` is held by the process that trains it.
+Names, keys and finding a run: `training.folders`; whether a sitting may begin: `training.admission`.
 """
 
 import csv
 import io
 import json
 import sys
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Generator
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
 from functools import partial
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
@@ -26,52 +26,23 @@ from manifests.recipe import Train
 from manifests.shards import Index, read_index
 from manifests.store import DatasetStore, Stage, read_stage, versions, write_whole
 from training import checkpoints
+from training.admission import admit, kept
 from training.batches import Batches, fit
+from training.environment import ENVIRONMENT, deterministic, environment
 from training.features import cached
-from training.folders import BEST, FACTS, LAST, METRICS, differences, key_settings, newest, run_folder
+from training.folders import BEST, FACTS, LAST, METRICS, key_settings, run_folder
 from training.folders import describe as describe  # for who names, finds and reads runs, and has torch loaded anyway
 from training.folders import find_run as find_run
 from training.folders import read_facts as read_facts
-from training.loop import Record, Stopped, Trainer
+from training.listening import Interrupted as Interrupted
+from training.listening import Listener, Silent
+from training.loop import Inputs, Record, Stopped, Trainer
 from training.models import Classifier, build, normalise_name
-from training.writing import clear, held
+from training.turns import images_of
+from training.weights import licence
+from training.writing import held
 
 ETA_EPOCHS = 3  # epochs whose mean duration foretells the rest
-
-
-class Listener(Protocol):
-    """Who prints, plots or draws a bar."""
-
-    def started(self, info: dict[str, Any]) -> None:
-        """What `run.json` holds, once it is written."""
-        ...
-
-    def epoch(self, record: Record, eta_seconds: float) -> None: ...
-
-    def said(self, line: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        """`frozen backbone`: images that have passed it; `training`: steps of the whole run."""
-        ...
-
-
-class Silent:
-    """The listener that says nothing."""
-
-    def started(self, info: dict[str, Any]) -> None: ...
-
-    def epoch(self, record: Record, eta_seconds: float) -> None: ...
-
-    def said(self, line: str) -> None: ...
-
-    def progress(self, what: str, done: int, total: int) -> None: ...
-
-
-class Interrupted(UserError):  # noqa: N818 # what happened, and no error
-    """Stopped between two steps when asked to; what was done is kept and can be resumed."""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message, Exit.INTERRUPTED)
 
 
 def train(
@@ -89,8 +60,9 @@ def train(
     """Train to the end and give back the run's folder; a finished run is fresh and nothing happens.
 
     `stop` is asked between steps: once it says yes, `last` is saved and Interrupted raised. An unfinished run needs
-    `resume` to go on or `restart` to begin again; with neither, UserError says what is kept. A non-finite loss is
-    UserError (exit 8), and the last good checkpoint stays. While another process trains it: UserError (exit 2).
+    `resume` to go on or `restart` to begin again; with neither, UserError says what is kept. `resume` also goes on with
+    a run of fewer epochs. A non-finite loss is UserError (exit 8), and the last good checkpoint stays. While another
+    process trains it: UserError (exit 2).
     """
     listen = listen or Silent()
     shards = dataset.folder("transform", transform_key)
@@ -99,36 +71,93 @@ def train(
     if read_stage(folder) and not restart:
         listen.said(f"run {folder.parent.name} is fresh: trained on these rows with these settings")
         return folder
-    place = chosen_device(device)
     with ExitStack() as stack:
+        stack.enter_context(deterministic(settings.deterministic))
+        place = chosen_device(device)
         stack.enter_context(held(folder))
-        _admit(folder, settings, resume=resume, restart=restart, listen=listen)
-        # The one place that touches torch's global generators: initialisation and dropout know no other. The caller
-        # gets them back as they were; the order of the rows has a generator of its own.
-        stack.enter_context(torch.random.fork_rng([place] if place.type == "cuda" else []))
-        torch.manual_seed(settings.seed)
-        statistics = run_statistics(settings, index)
-        model = build(settings, classes=index.classes, contract=index.contract, statistics=statistics).to(place)
-        outputs = model.outputs
+        admit(folder, settings, index, resume=resume, restart=restart, listen=listen)
+        stack.enter_context(seeded(settings.seed, place))
+        model = made_model(settings, index, place)
         has_features = feature_cache and model.is_frozen
         info = _info(folder, settings, index, model) | {"transform": transform_key, "feature_cache": has_features}
         write_whole(folder / FACTS, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
+        write_whole(folder / ENVIRONMENT, json.dumps(environment(settings, index, place), indent=1) + "\n")
         listen.started(info)
-        if has_features:
-            shards, outputs = _features(dataset, shards, index, model, settings, listen, stop), model.head_outputs
-        both_fit = fit(shards, ["train", "val"], place)  # asked before train takes its part; where not, val streams
-        size, seed = settings.batch_size, settings.seed
-        learned = stack.enter_context(Batches(shards, "train", size, place, seed=seed))
-        val = stack.enter_context(Batches(shards, "val", size, place, resident=both_fit)) if index.rows("val") else None
-        trainer = Trainer(settings, model, outputs, learned, val)
-        _learn(folder, trainer, listen, stop)
+        feeder = stack.enter_context(Feeder(dataset, shards, index, model, settings, listen, stop, feature_cache))
+        before = checkpoints.read(folder / LAST) if (folder / LAST).is_file() else None
+        trainer = Trainer(settings, model, feeder.inputs, phase=before.said["phase"] if before else 0)
+        _learn(folder, trainer, before, listen, stop)
         _finish(folder, trainer, index)
     return folder
 
 
-def _learn(folder: Path, trainer: Trainer, listen: Listener, stop: Callable[[], bool]) -> None:
-    """Every epoch that is still to come, from what is kept on; saved as they end."""
-    facts, records = checkpoints.model_facts(trainer.model, trainer.settings), _restore(folder, trainer, listen)
+@contextmanager
+def seeded(seed: int, place: torch.device) -> Generator[None]:
+    """Torch's global generators from a seed, and as they were afterwards.
+
+    Initialisation and dropout know no other; the order of the rows has a generator of its own.
+    """
+    with torch.random.fork_rng([place] if place.type == "cuda" else []):
+        torch.manual_seed(seed)
+        yield
+
+
+def made_model(settings: Train, index: Index, place: torch.device) -> Classifier:
+    """The classifier for these shards, on the device."""
+    statistics = run_statistics(settings, index)
+    return build(settings, classes=index.classes, contract=index.contract, statistics=statistics).to(place)
+
+
+class Feeder:
+    """What a run's model is fed, phase by phase: pixels, or while its backbone is frozen the backbone's features."""
+
+    def __init__(
+        self,
+        dataset: DatasetStore,
+        shards: Path,
+        index: Index,
+        model: Classifier,
+        settings: Train,
+        listen: Listener,
+        stop: Callable[[], bool],
+        feature_cache: bool,
+    ) -> None:
+        self.shards = shards
+        self.index = index
+        self.model = model
+        self.settings = settings
+        self._features = partial(_features, dataset, shards, index, model, settings, listen, stop)
+        self._cache = feature_cache
+        self._opened = ExitStack()
+
+    def inputs(self) -> Inputs:
+        """For the model as it is frozen now; what was given before is closed."""
+        self._opened.close()
+        settings, shards, forward = self.settings, self.shards, Classifier.outputs
+        if self._cache and self.model.is_frozen:
+            shards, forward = self._features(), Classifier.head_outputs
+        place, size = self.model.normalise.scale.device, settings.batch_size
+        images = images_of(self.shards, "train") if settings.views == "rotate" else None
+        both_fit = fit(shards, ["train", "val"], place)  # asked before train takes its part; where not, val streams
+        learned = self._opened.enter_context(Batches(shards, "train", size, place, seed=settings.seed, images=images))
+        val = None
+        if self.index.rows("val"):
+            val = self._opened.enter_context(Batches(shards, "val", size, place, resident=both_fit))
+        return Inputs(forward, learned, val)
+
+    def __enter__(self) -> "Feeder":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._opened.close()
+
+
+def _learn(
+    folder: Path, trainer: Trainer, before: checkpoints.Checkpoint | None, listen: Listener, stop: Callable[[], bool]
+) -> None:
+    """Every epoch that is still to come, from what was kept before on; saved as they end."""
+    facts, name = checkpoints.model_facts(trainer.model, trainer.settings), folder.parent.name
+    records = _restore(folder, trainer, before, listen) if before else []
 
     def save_last() -> None:
         history = {"history": [asdict(record) for record in records]}
@@ -140,7 +169,7 @@ def _learn(folder: Path, trainer: Trainer, listen: Listener, stop: Callable[[], 
             records.append(record)
             if record.best:  # without seconds, so that the same run gives the same bytes
                 best = {"epoch": record.epoch, trainer.monitored: getattr(record, trainer.monitored)}
-                checkpoints.save(folder / BEST, checkpoints.model_tensors(trainer.model), facts | best)
+                checkpoints.save(folder / BEST, checkpoints.model_tensors(trainer.judged), facts | best)
             write_metrics(folder, records)
             save_last()  # after best and metrics: a crash between them only repeats this epoch
             recent = [past.seconds for past in records[-ETA_EPOCHS:]]
@@ -148,21 +177,18 @@ def _learn(folder: Path, trainer: Trainer, listen: Listener, stop: Callable[[], 
     except Stopped:
         save_last()
         raise Interrupted(
-            f"run {folder.parent.name}: stopped when asked to, with {_kept(trainer.facts())} kept. "
-            f"Go on with: alacena train --resume --run {folder.parent.name}"
+            f"run {name}: stopped when asked to, with {kept(trainer.facts())} kept. "
+            f"Go on with: alacena train --resume --run {name}"
         ) from None
 
 
-def _restore(folder: Path, trainer: Trainer, listen: Listener) -> list[Record]:
-    """Put the trainer back to what `last` keeps, if anything; the records until then."""
-    if not (folder / LAST).is_file():
-        return []
-    kept = checkpoints.read(folder / LAST)
-    checkpoints.load_model(trainer.model, kept)
-    trainer.restore(kept.tensors, kept.said)
-    records = [Record(**values) for values in kept.said["history"]]
+def _restore(folder: Path, trainer: Trainer, before: checkpoints.Checkpoint, listen: Listener) -> list[Record]:
+    """Put the trainer back to what `last` keeps; the records until then."""
+    checkpoints.load_model(trainer.model, before)
+    trainer.restore(before.tensors, before.said)
+    records = [Record(**values) for values in before.said["history"]]
     write_metrics(folder, records)
-    listen.said(f"run {folder.parent.name} goes on after {_kept(kept.said)}")
+    listen.said(f"run {folder.parent.name} goes on after {kept(before.said)}")
     return records
 
 
@@ -174,9 +200,9 @@ def _finish(folder: Path, trainer: Trainer, index: Index) -> None:
         "best_epoch": best["epoch"],
         "best_value": best[trainer.monitored],
         "monitored": trainer.monitored,
-        "stopped": "patience" if trainer.waiting.is_over and trainer.epoch < trainer.settings.epochs else "epochs",
+        "stopped": "patience" if trainer.epoch < trainer.settings.epochs else "epochs",
     }
-    files = {name: file_digest(folder / name) for name in (FACTS, METRICS, LAST, BEST)}
+    files = {name: file_digest(folder / name) for name in (FACTS, METRICS, LAST, BEST, ENVIRONMENT)}
     seconds = round(sum(row["seconds"] for row in checkpoints.read_said(folder / LAST)["history"]), 3)
     done = Stage(
         "train", folder.name, key_settings(trainer.settings, index.contract), {"transform": index.digest}, files[BEST],
@@ -208,34 +234,6 @@ def _features(
     folder, was_there = cached(dataset, shards, index, model, settings, progress=progress)
     listen.said(f"features {'of an earlier run' if was_there else 'are kept'}: {folder}")
     return folder
-
-
-def _admit(folder: Path, settings: Train, *, resume: bool, restart: bool, listen: Listener) -> None:
-    """Whether this sitting may begin: UserError where something is kept and nobody said what to do with it."""
-    name = folder.parent.name
-    if restart:
-        clear(folder)
-    elif (folder / LAST).is_file() and not resume:
-        raise UserError(
-            f"run {name}: not finished, {_kept(checkpoints.read_said(folder / LAST))} kept; "
-            "--resume goes on from there, --restart throws that away and begins again.",
-            Exit.USAGE,
-        )
-    elif resume and not (folder / LAST).is_file():
-        others = [other for other in newest(folder.parent.glob("*")) if (other / LAST).is_file()]
-        if unfinished := [other for other in others if not read_stage(other)]:
-            raise UserError(
-                f"run {name}: what is kept was asked for otherwise ({differences(unfinished[0], settings)}); "
-                "resume with the same settings and data, or leave --resume out to train anew.",
-                Exit.USAGE,
-            )
-        listen.said(f"run {name}: nothing is kept yet; it begins with the first epoch")
-
-
-def _kept(facts: dict[str, Any]) -> str:
-    """`2 epochs and step 13 of the next`."""
-    epochs = f"{facts['epoch']} epoch{'' if facts['epoch'] == 1 else 's'}"
-    return f"{epochs} and step {facts['step']} of the next" if facts["step"] else epochs
 
 
 def write_metrics(folder: Path, records: list[Record]) -> None:
@@ -281,6 +279,7 @@ def _info(folder: Path, settings: Train, index: Index, model: Classifier) -> dic
         "parameters": sum(size for size, _ in sizes),
         "trainable": sum(size for size, learns in sizes if learns),
         "weights": key_settings(settings)["weights"],
+        "licence": licence(settings),
         "device": f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place),
         "versions": versions() | libraries,
         "rows": {split: index.rows(split) for split in index.splits},

@@ -12,7 +12,7 @@ from manifests.recipe import Train
 from manifests.shards import open_rows
 from tests.training.makers import CLASSES, contract, everything, shard_set
 from training.batches import Batches
-from training.loop import Record, Trainer, measure
+from training.loop import Inputs, Record, Trainer, measure
 from training.models import Classifier, build
 
 
@@ -22,7 +22,8 @@ def trainer(folder: Path, *, dtype: Any = "uint8", val: bool = True, **asked: An
     torch.manual_seed(settings.seed)
     model = build(settings, classes=CLASSES, contract=contract(dtype=dtype), statistics=statistics)
     train = Batches(folder, "train", settings.batch_size, "cpu", seed=settings.seed)
-    return Trainer(settings, model, model.outputs, train, Batches(folder, "val", 4, "cpu") if val else None)
+    inputs = Inputs(Classifier.outputs, train, Batches(folder, "val", 4, "cpu") if val else None)
+    return Trainer(settings, model, lambda: inputs)
 
 
 def records(found: Trainer) -> list[Record]:
@@ -66,7 +67,7 @@ class TestTrainer:
         shard_set(tmp_path)
         found = trainer(tmp_path)
         for size in (1, 4, 11, 20):
-            measured = measure(found.model, found.outputs, Batches(tmp_path, "val", size, "cpu"))
+            measured = measure(found.model, Classifier.outputs, Batches(tmp_path, "val", size, "cpu"))
             assert measured == pytest.approx(plain(found.model, tmp_path, "val"), abs=1e-6)
 
     def test_the_same_seed_gives_the_same_numbers(self, tmp_path: Path) -> None:
@@ -110,7 +111,7 @@ class TestTrainer:
         model = build(settings, classes=CLASSES, contract=contract(32), statistics=normalisation("imagenet", 3))
         before = {name: value.detach().clone() for name, value in model.named_parameters() if "aux1" in name}
         train = Batches(tmp_path, "train", 3, "cpu", seed=0)
-        records(Trainer(settings, model, model.outputs, train, None))
+        records(Trainer(settings, model, lambda: Inputs(Classifier.outputs, train, None)))
         after = dict(model.named_parameters())
         assert before
         assert all(not torch.equal(value, after[name]) for name, value in before.items() if name.endswith("weight"))
@@ -123,7 +124,7 @@ class TestOptimiser:
     def test_fused_is_plain(self, tmp_path: Path, name: str) -> None:
         shard_set(tmp_path)
         found = [trainer(tmp_path, optimizer=name, weight_decay=0.1, epochs=2) for _ in range(2)]
-        for group in found[1].optimiser.param_groups:
+        for group in found[1].learner.optimiser.param_groups:
             group["fused"] = False
         for one in found:
             records(one)

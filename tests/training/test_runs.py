@@ -1,12 +1,9 @@
-import csv
 import json
 import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import safetensors.torch
 import torch
 
 from manifests.digests import file_digest
@@ -15,70 +12,11 @@ from manifests.recipe import Train
 from manifests.shards import open_rows
 from manifests.store import DatasetStore, read_stage
 from tests.training.makers import contract, dataset
+from tests.training.sittings import CALLS, Heard, asked, rows, same, stop_at
 from training.checkpoints import load_classifier
 from training.folders import key_settings
 from training.loop import Record
-from training.runs import Interrupted, Silent, describe, find_run, read_facts, train
-
-CALLS = 3 * (4 + 2)  # times that `stop` is asked in a run of `asked()`: steps and validation batches of three epochs
-
-
-def asked(**more: Any) -> Train:
-    plain = {"widths": "4", "head": "6", "dropout": 0.4, "batch_size": 8, "epochs": 3, "learning_rate": 0.02}
-    return Train.model_validate(plain | more)
-
-
-def stop_at(call: int) -> Callable[[], bool]:
-    """Says yes when it is asked for that time, and from then on."""
-    calls = 0
-
-    def stop() -> bool:
-        nonlocal calls
-        calls += 1
-        return calls >= call
-
-    return stop
-
-
-def rows(run: Path) -> list[dict[str, str]]:
-    """metrics.csv without what the clock says."""
-    with (run / "metrics.csv").open() as file:
-        return [
-            {name: value for name, value in row.items() if name not in {"seconds", "images_per_second"}}
-            for row in csv.DictReader(file)
-        ]
-
-
-def same(one: Path, other: Path) -> bool:
-    """Bit for bit: every tensor of last and best, and every figure. Their runs have different names."""
-    for name in ("last.safetensors", "best.safetensors"):
-        ours, theirs = (safetensors.torch.load_file(run / name) for run in (one, other))
-        if ours.keys() != theirs.keys() or not all(torch.equal(ours[key], theirs[key]) for key in ours):
-            return False
-    return rows(one) == rows(other)
-
-
-class Heard(Silent):
-    """Remembers all that it is told."""
-
-    def __init__(self) -> None:
-        self.info: dict[str, Any] = {}
-        self.records: list[Record] = []
-        self.lines: list[str] = []
-        self.steps: list[tuple[str, int, int]] = []
-
-    def started(self, info: dict[str, Any]) -> None:
-        self.info = info
-
-    def epoch(self, record: Record, eta_seconds: float) -> None:
-        assert eta_seconds >= 0
-        self.records.append(record)
-
-    def said(self, line: str) -> None:
-        self.lines.append(line)
-
-    def progress(self, what: str, done: int, total: int) -> None:
-        self.steps.append((what, done, total))
+from training.runs import Interrupted, describe, find_run, read_facts, train
 
 
 @pytest.fixture
@@ -93,7 +31,8 @@ class TestTrain:
         heard = Heard()
         run = train(*made, asked(), listen=heard)
         assert sorted(file.name for file in run.iterdir()) == [
-            ".lock", "best.safetensors", "last.safetensors", "metrics.csv", "run.json", "stage.json",
+            ".lock", "best.safetensors", "environment.json", "last.safetensors", "metrics.csv", "run.json",
+            "stage.json",
         ]  # fmt: skip
         stage, facts = read_stage(run), read_facts(run)
         assert stage is not None
@@ -212,8 +151,8 @@ class TestResume:
     def test_resuming_with_other_settings_says_which(self, made: tuple[DatasetStore, str]) -> None:
         with pytest.raises(Interrupted):
             train(*made, asked(run="a"), stop=stop_at(8))
-        with pytest.raises(UserError, match="epochs: 3 kept, 5 asked"):
-            train(*made, asked(run="a", epochs=5), resume=True)
+        with pytest.raises(UserError, match=r"dropout: 0\.4 kept, 0\.5 asked"):
+            train(*made, asked(run="a", dropout=0.5), resume=True)
 
     def test_divergence_keeps_the_last_good_checkpoint(self, tmp_path: Path) -> None:
         store, key = dataset(tmp_path, dtype="float32")

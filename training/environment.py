@@ -1,0 +1,52 @@
+"""Where a run is trained: versions, device, threads, digests; and the switch to algorithms that repeat exactly."""
+
+import os
+import platform
+import sys
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+
+from manifests.digests import digest
+from manifests.recipe import Train
+from manifests.shards import Index
+from manifests.store import versions
+from training.folders import key_settings
+
+ENVIRONMENT = "environment.json"
+WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS is deterministic only with one of its own memory, fixed before it starts
+
+
+def environment(settings: Train, index: Index, place: torch.device) -> dict[str, Any]:
+    """What may differ between two machines, and the digests that must not."""
+    libraries = {name: str(sys.modules[name].__version__) for name in ("torchvision", "timm") if name in sys.modules}
+    has_gpu = place.type == "cuda"
+    return {
+        "versions": versions() | libraries | {"cuda": torch.version.cuda if has_gpu else None},
+        "platform": platform.platform(),
+        "processor": platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(place) if has_gpu else str(place),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "deterministic": torch.are_deterministic_algorithms_enabled() or not has_gpu,
+        "digests": {
+            "settings": digest(key_settings(settings, index.contract)),
+            "data": index.digest,
+            "pixel contract": index.contract.digest,
+        },
+    }
+
+
+@contextmanager
+def deterministic(asked: bool) -> Generator[None]:
+    """Only algorithms that give the same numbers every time while the block runs; torch refuses where it has none."""
+    before = torch.are_deterministic_algorithms_enabled()
+    if asked:
+        os.environ.setdefault(WORKSPACE, ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)

@@ -71,7 +71,10 @@ class Train(Settings):
         description="backbone: only the head learns; N: the first N blocks stay; -N: all but the last N.",
     )
     unfreeze_after: int | None = Field(
-        default=None, ge=1, description="Epochs after which all that is frozen begins to learn; default: never."
+        default=None, ge=1, description="Epochs after which what is frozen begins to learn; default: never."
+    )
+    unfreeze_to: Freeze = Field(
+        default="none", description="What stays frozen from then on, as for --freeze: -3 lets the last 3 blocks learn."
     )
     unfreeze_learning_rate: Positive | None = Field(
         default=None, description="Step size from then on; default: a tenth of --learning-rate."

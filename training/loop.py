@@ -84,7 +84,7 @@ class Trainer:
     def _begin_phase(self, phase: int) -> None:
         self.phase = phase
         settings, first = self.settings, phase == 0
-        self.model.freeze(settings.freeze if first else "none")
+        self.model.freeze(settings.freeze if first else settings.unfreeze_to)
         self.inputs = self._open()
         start, end = self._span
         rate = settings.learning_rate

@@ -141,7 +141,8 @@ def build(
     _set_auxiliary(backbone, len(classes))
     features = _feature_count(normalise, backbone.eval(), contract, settings)
     head = _head(features, len(classes), settings)
-    model = Classifier(normalise, backbone, head, classes=classes, contract=contract).freeze(settings.freeze)
+    model = Classifier(normalise, backbone, head, classes=classes, contract=contract)
+    model.freeze(settings.unfreeze_to).freeze(settings.freeze)  # both, so that too many blocks are refused at once
     return model.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue] # torch's stubs lack this form for modules
 
 

@@ -23,12 +23,11 @@ from etl import upkeep as upkeep  # its commands
 from etl.commands import WORKERS, asked, keep, make
 from manifests.commands import STORE, Call, app, argument, command, option
 from manifests.console import plain, table
-from manifests.errors import Exit, UserError, known
+from manifests.errors import Exit, UserError
 from manifests.recipe import COMMAND_LINE, RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore
-from training.commands import DEVICE, learn, measure
+from training.commands import DEVICE, RUN, SPLIT, check_tracker, learn, one_batch, resumed, spread
 
-TRACKERS = ("none", "tensorboard")
 CACHE = "Pass each image through a frozen backbone every epoch."
 
 
@@ -86,17 +85,6 @@ def train(
     call.face.result({"run": run.run, "folder": str(folders[-1]), "folders": [str(folder) for folder in folders]})
 
 
-def resumed(call: Call, settings: Train) -> Train:
-    """What to go on with: the settings as named, or, where only a name or more epochs are, those that were begun."""
-    from training.results import begun, named
-
-    said = settings.model_copy(update={"run": None, "epochs": Train().epochs})
-    if said != Train():
-        return named(settings.absolute())
-    run = begun(call.dataset, settings.run)
-    return run.model_copy(update={"epochs": settings.epochs}) if "epochs" in settings.model_fields_set else run
-
-
 def shards_of(call: Call, recipe: Recipe, run: Train, workers: int | None) -> Any:
     """The transform stage that a run learns from, made if need be; after a look at whether the model can take it."""
     from training.catalog import check
@@ -105,42 +93,6 @@ def shards_of(call: Call, recipe: Recipe, run: Train, workers: int | None) -> An
     check(run)
     try_on(run, run_transform(recipe.transform, run))
     return make(call, recipe.model_copy(update={"runs": (run,)}), "transform", workers)["transform"]
-
-
-def check_tracker(track: str) -> None:
-    if track not in TRACKERS:
-        raise UserError(f"--track {track!r}: unknown. {known(track, TRACKERS)}", Exit.USAGE)
-    if track == "tensorboard":
-        from training.tracking import summary_writer
-
-        summary_writer()
-
-
-def one_batch(call: Call, run: Train, transform: str, device: str) -> None:
-    """Say whether the model learns one batch by heart; exit code 7 where it does not."""
-    from training.overfit import STEPS, overfit
-
-    found = overfit(call.dataset.folder("transform", transform), run, device=device, progress=call.face.tell)
-    call.face.show(
-        f"one batch of {found.images} images: loss {found.first_loss:.4f} to {found.last_loss:.4f} "
-        f"in {found.steps} steps, {found.accuracy:.0%} right"
-    )
-    call.face.result(found.as_json())
-    if not found.learned:
-        raise UserError(
-            f"one batch cannot be learned by heart in {STEPS} steps: look at the learning rate ({run.learning_rate:g}; "
-            "alacena find-lr), at the labels, and at what is frozen.",
-            Exit.GATE,
-        )
-    call.face.show("the model can learn; nothing was kept")
-
-
-def spread(call: Call, folders: list[Path]) -> None:
-    """Mean and deviation over the seeds of a run."""
-    from training.results import best_values, mean_and_deviation
-
-    what, values = best_values(folders)
-    call.face.show(f"{len(values)} seeds: {what} {mean_and_deviation(values)}")
 
 
 @command("alacena find-lr --model simple", stage="train", name="find-lr")
@@ -168,6 +120,75 @@ def find_lr(
     said = "the loss never fell" if curve.suggested is None else f"Suggested: --learning-rate {curve.suggested:.2g}"
     call.face.show(said, plain(f"The curve: {page}"))
     call.face.result({"suggested": curve.suggested, "page": str(page), "steps": len(curve.rates)})
+
+
+@command("alacena evaluate --split val --fail-under macro_f1=0.8")
+def evaluate(
+    call: Call,
+    run: str | None = RUN,
+    split: str | None = SPLIT,
+    fail_under: list[str] | None = option(
+        "Exit code 7 unless FIGURE is at least this, or, of loss and calibration_error, at most; several allowed.",
+        "--fail-under", metavar="FIGURE=LIMIT",
+    ),
+    device: str = DEVICE,
+) -> None:  # fmt: skip
+    """Measure a run's best checkpoint on a split: scores, confusion, a prediction for each image, and the report."""
+    from training.folders import find_run
+    from training.gate import condition, failing
+
+    for text in fail_under or ():  # before any work
+        condition(text)
+    found, said = measure(call, find_run(call.dataset, run), split, device)
+    call.face.result(said)
+    if failed := failing(found.scores, fail_under or ()):
+        raise UserError(f"{found.run} on {found.split}: {'; '.join(failed)}.", Exit.GATE)
+
+
+def measure(call: Call, folder: Path, split: str | None, device: str) -> tuple[Any, dict[str, Any]]:
+    """Evaluate, see what the model looks at, write the report, show both; the evaluation, and both as JSON."""
+    from etl.evidence.inset import data_story
+    from training import display
+    from training.attention import look
+    from training.evaluate import evaluate
+    from training.folders import read_facts
+    from training.report import write_report
+    from training.runs import chosen_device
+
+    shards = call.dataset.folder("transform", read_facts(folder)["transform"])
+    place = chosen_device(device)
+    found = evaluate(folder, shards, split, device=place, progress=call.face.tell)
+    look(folder, shards, found.split, device=place, progress=call.face.tell)
+    report = write_report(folder, shards, data_story(call.dataset, shards.name, folder))
+    files = {"Predictions": found.folder / "predictions.csv", "Report": report}
+    call.face.show(*display.evaluated(found), "", *(plain(f"{name}: {file}") for name, file in files.items()))
+    return found, found.as_json() | {"folder": str(found.folder), "report": str(report)}
+
+
+@command("alacena compare simple resnet18")
+def compare(
+    call: Call,
+    runs: list[str] = argument("Names of runs (also of several seeds), patterns, or folders.", "RUN…", default=...),
+    split: str | None = option("train, val or test. [default: test where all have it, else val]", metavar="SPLIT"),
+    device: str = DEVICE,
+) -> None:
+    """Which run is better, by how much, and whether it is more than chance: on the same images, the first as baseline.
+
+    Runs that are not evaluated on the split yet are evaluated first.
+    """
+    from training.compare import compared
+    from training.comparison import shown, write_comparison
+    from training.entrants import common_split, find_runs, missing
+
+    folders = find_runs(call.dataset, runs)
+    split = common_split(folders, split)
+    for folder in missing(folders, split):
+        call.face.say(f"{folder.parent.name}: not evaluated on {split} yet")
+        measure(call, folder, split, device)
+    found = compared(folders, split)
+    page = write_comparison(call.dataset, found)
+    call.face.show(*shown(found), "", plain(f"Page: {page}"))
+    call.face.result(found.as_json() | {"page": str(page)})
 
 
 @command("alacena suggest --model torchvision/mobilenet_v2 --weights default")

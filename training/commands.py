@@ -1,6 +1,6 @@
-"""The commands of finished runs, and how a run is trained from the command line. `cli.py` gathers them.
+"""What the commands of runs share: how a run is trained from the command line, and what is said of it.
 
-A command parses, calls one function and prints. What needs both rooms, stages and runs, is in `cli.py`.
+The commands themselves need both rooms, stages and runs, and are in `cli.py`.
 """
 
 import signal
@@ -10,13 +10,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from manifests.commands import Call, argument, command, option
-from manifests.console import plain
-from manifests.errors import Exit, UserError
+from manifests.commands import Call, option
+from manifests.errors import Exit, UserError, known
 from manifests.recipe import Train
 
 DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
 RUN = option("Which run. [default: the newest]", "--run", metavar="NAME")
+TRACKERS = ("none", "tensorboard")
 SPLIT = option("train, val or test. [default: test where there is one, else val]", metavar="SPLIT")
 
 
@@ -67,66 +67,48 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-@command("alacena evaluate --split val --fail-under macro_f1=0.8")
-def evaluate(
-    call: Call,
-    run: str | None = RUN,
-    split: str | None = SPLIT,
-    fail_under: list[str] | None = option(
-        "Exit code 7 unless FIGURE is at least this, or, of loss and calibration_error, at most; several allowed.",
-        "--fail-under", metavar="FIGURE=LIMIT",
-    ),
-    device: str = DEVICE,
-) -> None:  # fmt: skip
-    """Measure a run's best checkpoint on a split: scores, confusion, a prediction for each image, and the report."""
-    from training.folders import find_run
-    from training.gate import condition, failing
+def resumed(call: Call, settings: Train) -> Train:
+    """What to go on with: the settings as named, or, where only a name or more epochs are, those that were begun."""
+    from training.results import begun, named
 
-    for text in fail_under or ():  # before any work
-        condition(text)
-    found, said = measure(call, find_run(call.dataset, run), split, device)
-    call.face.result(said)
-    if failed := failing(found.scores, fail_under or ()):
-        raise UserError(f"{found.run} on {found.split}: {'; '.join(failed)}.", Exit.GATE)
+    said = settings.model_copy(update={"run": None, "epochs": Train().epochs})
+    if said != Train():
+        return named(settings.absolute())
+    run = begun(call.dataset, settings.run)
+    return run.model_copy(update={"epochs": settings.epochs}) if "epochs" in settings.model_fields_set else run
 
 
-def measure(call: Call, folder: Path, split: str | None, device: str) -> tuple[Any, dict[str, Any]]:
-    """Evaluate, write the report, show both; the evaluation, and both as JSON."""
-    from training import display
-    from training.evaluate import evaluate
-    from training.folders import read_facts
-    from training.report import write_report
-    from training.runs import chosen_device
+def check_tracker(track: str) -> None:
+    if track not in TRACKERS:
+        raise UserError(f"--track {track!r}: unknown. {known(track, TRACKERS)}", Exit.USAGE)
+    if track == "tensorboard":
+        from training.tracking import summary_writer
 
-    shards = call.dataset.folder("transform", read_facts(folder)["transform"])
-    found = evaluate(folder, shards, split, device=chosen_device(device), progress=call.face.tell)
-    report = write_report(folder, shards)
-    files = {"Predictions": found.folder / "predictions.csv", "Report": report}
-    call.face.show(*display.evaluated(found), "", *(plain(f"{name}: {file}") for name, file in files.items()))
-    return found, found.as_json() | {"folder": str(found.folder), "report": str(report)}
+        summary_writer()
 
 
-@command("alacena compare simple resnet18")
-def compare(
-    call: Call,
-    runs: list[str] = argument("Names of runs (also of several seeds), patterns, or folders.", "RUN…", default=...),
-    split: str | None = option("train, val or test. [default: test where all have it, else val]", metavar="SPLIT"),
-    device: str = DEVICE,
-) -> None:
-    """Which run is better, by how much, and whether it is more than chance: on the same images, the first as baseline.
+def one_batch(call: Call, run: Train, transform: str, device: str) -> None:
+    """Say whether the model learns one batch by heart; exit code 7 where it does not."""
+    from training.overfit import STEPS, overfit
 
-    Runs that are not evaluated on the split yet are evaluated first.
-    """
-    from training.compare import compared
-    from training.comparison import shown, write_comparison
-    from training.entrants import common_split, find_runs, missing
+    found = overfit(call.dataset.folder("transform", transform), run, device=device, progress=call.face.tell)
+    call.face.show(
+        f"one batch of {found.images} images: loss {found.first_loss:.4f} to {found.last_loss:.4f} "
+        f"in {found.steps} steps, {found.accuracy:.0%} right"
+    )
+    call.face.result(found.as_json())
+    if not found.learned:
+        raise UserError(
+            f"one batch cannot be learned by heart in {STEPS} steps: look at the learning rate ({run.learning_rate:g}; "
+            "alacena find-lr), at the labels, and at what is frozen.",
+            Exit.GATE,
+        )
+    call.face.show("the model can learn; nothing was kept")
 
-    folders = find_runs(call.dataset, runs)
-    split = common_split(folders, split)
-    for folder in missing(folders, split):
-        call.face.say(f"{folder.parent.name}: not evaluated on {split} yet")
-        measure(call, folder, split, device)
-    found = compared(folders, split)
-    page = write_comparison(call.dataset, found)
-    call.face.show(*shown(found), "", plain(f"Page: {page}"))
-    call.face.result(found.as_json() | {"page": str(page)})
+
+def spread(call: Call, folders: list[Path]) -> None:
+    """Mean and deviation over the seeds of a run."""
+    from training.results import best_values, mean_and_deviation
+
+    what, values = best_values(folders)
+    call.face.show(f"{len(values)} seeds: {what} {mean_and_deviation(values)}")

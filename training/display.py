@@ -1,6 +1,7 @@
 """What a run says while it learns, and what an evaluation found, for a terminal. Imports no torch by itself."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -30,7 +31,7 @@ class Teller:
         self.face.show(
             f"[bold]{plain(info['run'])}[/bold]: {plain(str(info['settings']['model']))} on "
             f"{len(info['classes'])} classes, {rows}, on {plain(info['device'])}",
-            f"normalised by {info['normalise']}; weights {plain(str(info['weights']))}"
+            f"normalised by {info['normalise']}; weights {plain(weights_name(info))}"
             + (f", licence {plain(str(info['licence']))}" if info["licence"] else "")
             + f"; {info['trainable']:,} of {info['parameters']:,} parameters learn",
             "epoch  train loss  accuracy   val loss  accuracy       rate  images/s      left",
@@ -49,6 +50,13 @@ class Teller:
 
     def progress(self, what: str, done: int, total: int) -> None:
         self.face.tell(what, done, total)
+
+
+def weights_name(info: dict[str, Any]) -> str:
+    """`none`, `default`, or a file's name and the first digits of its digest."""
+    known, asked = str(info["weights"]), str(info["settings"]["weights"])
+    digest = known.removeprefix("sha256:")
+    return known if known == digest else f"{Path(asked).name} ({digest[:12]})"
 
 
 def evaluated(evaluation: "Evaluation") -> Iterable[str | Table]:

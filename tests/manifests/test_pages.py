@@ -2,7 +2,7 @@
 
 import pytest
 
-from manifests.pages.fragments import breakable, count, duration, percent
+from manifests.pages.fragments import breakable, count, duration, nested, percent
 
 
 @pytest.mark.parametrize(
@@ -34,3 +34,7 @@ def test_durations_have_their_two_largest_units(seconds: float, expected: str):
 
 def test_a_path_breaks_after_its_slashes_and_is_escaped():
     assert breakable("a/<b>.jpg") == "a/<wbr>&lt;b&gt;.jpg"
+
+
+def test_a_style_can_be_held_to_one_place():
+    assert nested(".flow > li { color: red; }", "#data") == "\n#data {\n.flow > li { color: red; }\n}"

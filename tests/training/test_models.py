@@ -8,9 +8,9 @@ from torch import nn
 
 from manifests.errors import Exit, UserError
 from manifests.pixels import normalisation
-from manifests.recipe import Train
+from manifests.recipe import Train, Transform
 from tests.training.makers import CLASSES, contract
-from training.models import Classifier, build
+from training.models import Classifier, build, try_on
 
 WEIGHTS = Path(__file__).resolve().parents[2].parent / "shared" / "weights"
 
@@ -202,3 +202,39 @@ class TestFrozen:
         assert all(torch.equal(before[name], after[name]) for name in before)
         assert not found.backbone.training
         assert found.head.training
+
+
+class TestTryOn:
+    """Whether a model can take such pixels is known before anything is made."""
+
+    @pytest.mark.parametrize(
+        ("name", "size"),
+        [("simple", 8), ("torchvision/resnet18", 33), ("torchvision/inception_v3", 80), ("timm/mobilevit_xxs", 64)],
+    )
+    def test_those_that_can(self, name: str, size: int) -> None:
+        try_on(Train(model=name), Transform.model_validate({"size": size}))
+
+    @pytest.mark.parametrize(
+        ("name", "size"),
+        [("torchvision/vit_b_16", 96), ("torchvision/inception_v3", 32), ("timm/vit_tiny_patch16_224", 64)],
+    )
+    def test_those_that_cannot(self, name: str, size: int) -> None:
+        with pytest.raises(UserError, match=rf"does not take pictures of {size}×{size}") as caught:
+            try_on(Train(model=name), Transform.model_validate({"size": size}))
+        assert caught.value.code == Exit.RECIPE
+
+    def test_a_model_that_pools_inside_cannot_be_flattened_in_grey_or_colour(self) -> None:
+        with pytest.raises(UserError, match="pool = 'flatten' cannot be had"):
+            try_on(Train(model="torchvision/densenet121", pool="flatten"), Transform(channels="gray"))
+
+    @pytest.mark.parametrize("where", ["freeze", "unfreeze_to"])
+    def test_more_blocks_than_there_are(self, where: str) -> None:
+        asked = {"model": "torchvision/resnet18", "weights": "default", "freeze": 1, "unfreeze_after": 2, where: 10}
+        with pytest.raises(UserError, match="freeze = 10: the backbone has 10 blocks"):
+            try_on(Train.model_validate(asked), Transform())
+
+    def test_it_draws_no_random_number(self) -> None:
+        torch.manual_seed(5)
+        before = torch.get_rng_state()
+        try_on(Train(), Transform())
+        assert torch.equal(before, torch.get_rng_state())

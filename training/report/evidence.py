@@ -14,6 +14,7 @@ import polars as pl
 
 from manifests.digests import file_digest
 from manifests.errors import Exit, UserError
+from manifests.pages.sections import Inset
 from manifests.recipe import SPLITS
 from manifests.shards import Index, read_index
 from manifests.store import Stage, read_stage
@@ -45,6 +46,7 @@ class Evidence:
     epochs: pl.DataFrame  # metrics.csv: the columns of EPOCHS, a row an epoch
     stage: Stage | None  # None while the run is not finished
     evaluations: dict[str, dict[str, Any]]  # split → metrics.json, the split to speak of first
+    story: Inset | None = None  # of the images, from the curation that they come from
 
     @property
     def split(self) -> str | None:
@@ -58,9 +60,12 @@ class Evidence:
     @cached_property
     def is_outdated(self) -> bool:
         """Whether the run went on after `evaluation`, so that its checkpoint is now another one."""
-        return bool(self.evaluation) and self.evaluation["weights"] != file_digest(
-            self.run / f"{self.evaluation['checkpoint']}.safetensors"
-        )
+        return bool(self.split) and self.is_outdated_on(str(self.split))
+
+    def is_outdated_on(self, split: str) -> bool:
+        """The same of the evaluation on this split."""
+        figures = self.evaluations[split]
+        return figures["weights"] != file_digest(self.run / f"{figures['checkpoint']}.safetensors")
 
     @property
     def best_epoch(self) -> int | None:
@@ -74,21 +79,25 @@ class Evidence:
 
     @cached_property
     def predictions(self) -> pl.DataFrame:
-        """The predictions on `split` with shard and row, where their pixels lie. Needs an evaluation.
+        """The predictions on `split`, as `predictions_on` gives them. Needs an evaluation."""
+        return self.predictions_on(str(self.split))
+
+    def predictions_on(self, split: str) -> pl.DataFrame:
+        """The predictions on a split that was evaluated, with shard and row, where their pixels lie.
 
         Raises UserError (exit 5) where predictions and shards do not list the same images in the same order.
         """
         text = ["path", "sha256", "class", "predicted"]  # a class may be named 7 or true
-        file = evaluation_folder(self.run, str(self.split)) / PREDICTIONS
+        file = evaluation_folder(self.run, split) / PREDICTIONS
         kinds = dict.fromkeys(text, pl.String)
         table = pl.read_csv(file, schema_overrides=kinds, infer_schema_length=None, glob=False)
-        here = self.rows.filter(pl.col("split") == self.split)
+        here = self.rows.filter(pl.col("split") == split)
         if not table["sha256"].equals(here["sha256"]):
             raise UserError(f"{file}: other images than in {self.shards}; run evaluate again.", Exit.STALE)
         return table.with_columns(here["shard"], here["row"])
 
 
-def read_evidence(run: Path, shards: Path) -> Evidence:
+def read_evidence(run: Path, shards: Path, story: Inset | None = None) -> Evidence:
     """Read what there is. Raises UserError where there is no run, or where it was trained on other shards."""
     facts, index = read_facts(run), read_index(shards)
     refuse_mismatch(run, shards, facts, index)
@@ -101,6 +110,7 @@ def read_evidence(run: Path, shards: Path) -> Evidence:
         epochs=read_epochs(run),
         stage=read_stage(run),
         evaluations={split: _read_json(evaluation_folder(run, split) / FIGURES) for split in order},
+        story=story,
     )
 
 

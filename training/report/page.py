@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from manifests.pages.sections import page
+from manifests.pages.sections import Inset, page
 from manifests.store import write_whole
 from training.folders import REPORT
 from training.report import sections
@@ -10,8 +10,11 @@ from training.report.evidence import read_evidence
 from training.report.templates import TEMPLATES
 
 
-def write_report(run: Path, shards: Path) -> Path:
-    """Write `RUN/report.html` and return its path. Raises UserError where run and shards do not belong together."""
+def write_report(run: Path, shards: Path, story: Inset | None = None) -> Path:
+    """Write `RUN/report.html` and return its path. Raises UserError where run and shards do not belong together.
+
+    `story` is how the images came to be what they are (`etl.evidence.inset`); without it, the report says so.
+    """
     file = run / REPORT
-    write_whole(file, page(TEMPLATES, sections, read_evidence(run, shards)))
+    write_whole(file, page(TEMPLATES, sections, read_evidence(run, shards, story), {"data": story}))
     return file

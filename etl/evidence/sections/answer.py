@@ -29,6 +29,17 @@ class Fall:
     lead: float  # where the line to the words begins
 
 
+@dataclass(frozen=True)
+class Flow:
+    """From found to kept, as `flow.html` draws it."""
+
+    found: int
+    kept: int
+    falls: list[Fall]
+    parts: list[tuple[str, float, float, int]]
+    width: int = WIDTH
+
+
 def render(evidence: Evidence) -> Markup:
     counts, steps = evidence.counts, flow(evidence.counts)
     return fragment(
@@ -36,14 +47,18 @@ def render(evidence: Evidence) -> Markup:
         evidence=evidence,
         found=counts["found"],
         kept=counts["kept"],
-        falls=[fall(step, counts["found"]) for step in steps],
-        parts=parts(evidence.placed, counts["found"]),
+        drawn=drawn(evidence),
         placed={split: number for split, number in evidence.placed.items() if number},
-        width=WIDTH,
         copies=sum(step.out for step in steps if step.step.name == "copies"),
         conflicts=sum(step.out for step in steps if step.step.name == "conflicts"),
         alike=evidence.table["like"].drop_nulls().len(),
     )
+
+
+def drawn(evidence: Evidence) -> Flow:
+    found = evidence.counts["found"]
+    falls = [fall(step, found) for step in flow(evidence.counts)]
+    return Flow(found, evidence.counts["kept"], falls, parts(evidence.placed, found))
 
 
 def fall(left: Left, found: int) -> Fall:

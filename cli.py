@@ -24,6 +24,7 @@ from etl.commands import WORKERS, asked, keep, make
 from manifests.commands import STORE, Call, app, argument, command, option
 from manifests.console import plain, table
 from manifests.errors import Exit, UserError
+from manifests.progress import silent
 from manifests.recipe import COMMAND_LINE, RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore
 from training.commands import DEVICE, RUN, SPLIT, check_tracker, learn, one_batch, resumed, spread
@@ -62,8 +63,7 @@ def train(
     if overfit_batch:
         one_batch(call, run, done.key, device)
         return
-    others = tuple(other for other in recipe.runs if other.run != run.run)
-    keep(call, recipe.model_copy(update={"runs": (*others, run)}))
+    keep(call, recipe.with_run(run))
     each = run.repeated()
     folders = [
         learn(
@@ -337,6 +337,101 @@ def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
         run_of(call.dataset, one, shards[run_transform(wanted.transform, one).model_dump_json()])
         for one in wanted.every_run
     ]
+
+
+@command("alacena predict photos/ --output guesses.csv")
+def predict(
+    call: Call,
+    sources: list[Path] = argument("Images, folders or archives.", "SOURCE…", default=...),
+    run: str | None = RUN,
+    checkpoint: Path | None = option("A checkpoint's file instead of a run; no store is needed.", metavar="FILE"),
+    top: int = option("Classes named for each picture. [default: 5]", "--top", default=5, min=1),
+    output: Path | None = option("FILE.csv or FILE.json. [default: CSV on stdout]", "--output", metavar="FILE"),
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+) -> None:
+    """What a run's best checkpoint says of pictures: path, likeliest classes and their probabilities.
+
+    A picture that cannot be read is named with the reason and keeps its line; exit code 4 where none could be read.
+    """
+    from tempfile import TemporaryDirectory
+
+    from etl.engine import default_workers
+    from etl.opened import decoder_note, find, opened
+    from training import predict as told
+    from training.checkpoints import load_classifier
+    from training.runs import chosen_device
+
+    if output:
+        told.refuse_output(output)
+    if checkpoint and run:
+        raise UserError("--run and --checkpoint: name one of them.", Exit.USAGE)
+    file, note = (checkpoint, None) if checkpoint else told.checkpoint_of(call.dataset, run)
+    model = load_classifier(file, chosen_device(device))
+    for line in filter(None, (note, decoder_note(model.contract))):
+        call.face.say(f"Note: {line}")
+    tally = told.Tally(call.face.say)
+    with TemporaryDirectory(prefix="alacena-") as spool:
+        found = find(sources, Path(spool))
+        if found.others:
+            call.face.say(f"{found.others:,} files are no images by their names, and are left alone")
+        progress = silent if not output and sys.stdout.isatty() else call.face.tell  # no bar between the lines
+        workers = default_workers() if workers is None else workers
+        pictures = opened(found.places, model.contract, workers=workers, progress=progress)
+        told.give(
+            tally.of(told.predict(model, pictures, top=top)), output, min(top, len(model.classes)), call.face.json
+        )
+    lost = f"; {tally.unreadable:,} could not be read" if tally.unreadable else ""
+    call.face.say(f"{tally.predicted:,} pictures predicted by {file}{lost}")
+    if output:
+        call.face.show(plain(str(output)))
+        counts = {"predicted": tally.predicted, "unreadable": tally.unreadable}
+        call.face.result({"output": str(output), "checkpoint": str(file)} | counts)
+
+
+@command("alacena export --verify 64")
+def export(
+    call: Call,
+    run: str | None = RUN,
+    form: str = option(
+        "onnx, torch (a torch.export program) or both. [default: onnx]", "--format", default="onnx", metavar="NAME"
+    ),
+    output: Path | None = option("Folder. [default: STORE/DATASET/exports/NAME-KEY]", "--output", metavar="DIR"),
+    verify: int = option(
+        "Try the graph with so many of the data set's own pictures.", "--verify", default=0, metavar="N", min=0
+    ),
+) -> None:
+    """A run's best checkpoint as a file for others: resize, normalisation and model in one graph, and a model card."""
+    from etl.originals import originals
+    from training import export as made
+    from training.folders import find_run, read_facts
+
+    kind = made.format_named(form)
+    folder = find_run(call.dataset, run)
+    shards = call.dataset.folder("transform", read_facts(folder)["transform"])
+    check = made.Check(originals(call.dataset, shards, verify), verify) if verify else None
+    done = made.export(folder, shards, output or made.export_folder(call.dataset, folder), kind, check, call.face.tell)
+    call.face.show(*made.shown(done))
+    call.face.result(done.as_json())
+
+
+@command("alacena reproduce manifests/recipes/food15.toml --source ~/Downloads/food")
+def reproduce(
+    call: Call,
+    recipe: Path = argument("File, or name of one that comes along.", "RECIPE", default=...),
+    source: list[str] | None = option("In place of the recipe's; several times for several.", metavar="SOURCE"),
+    device: str = DEVICE,
+    workers: int | None = WORKERS,
+) -> None:
+    """Run a recipe, and say of each of its runs what the report said, what came out, and how the set-ups differ."""
+    from training.reproduced import repeated, shown
+
+    wanted = recipe_in_force(call, recipe, source)
+    call = Call(call.face, call.store, wanted.dataset)
+    run_all(call, wanted, device, workers)
+    found = [repeated(one) for one in made_runs(call, wanted, workers)]
+    call.face.show("", *shown(found, wanted))
+    call.face.result({"dataset": wanted.dataset, "differs": wanted.differs, "runs": [each.as_json() for each in found]})
 
 
 @command("alacena demo")

@@ -32,6 +32,7 @@ from manifests.store import DatasetStore, Stage
 from manifests.table import read_table, write_table
 
 MEGABYTE = 1_000_000  # bytes
+Stored = npt.NDArray[Any]  # (H, W, C) as a shard keeps it: bfloat16 as its bits, in uint16
 CONVERTED = 64  # rows at a time, from uint8 to float
 SHOWN = 5  # images named in an error
 PLACE = ["source", "member", "bytes", "stamp", "offset"]
@@ -262,7 +263,6 @@ def _refuse(problems: list[str]) -> None:
 
 def _to_float(folder: Path, rows: pl.DataFrame, contract: PixelContract) -> None:
     """Replace each staged uint8 shard by a normalised one, a few rows at a time."""
-    mean, deviation = (np.array(v, np.float32) for v in (contract.mean, contract.deviation))
     for (name,), members in rows.group_by("shard", maintain_order=True):
         file, staged = folder / str(name), folder / f"{name}.uint8"
         file.rename(staged)
@@ -270,10 +270,16 @@ def _to_float(folder: Path, rows: pl.DataFrame, contract: PixelContract) -> None
         source, target = open_rows(staged), open_rows(file, writable=True)
         target.labels[:] = source.labels
         for start in range(0, members.height, CONVERTED):
-            values = source.images[start : start + CONVERTED].astype(np.float32)
-            normalised = ((values / 255 - mean) / deviation).astype(np.float32)
-            target.images[start : start + CONVERTED] = stored(normalised, contract.dtype)
+            target.images[start : start + CONVERTED] = as_stored(source.images[start : start + CONVERTED], contract)
         staged.unlink()
+
+
+def as_stored(levels: npt.NDArray[np.uint8], contract: PixelContract) -> Stored:
+    """Whole levels as a shard of this contract keeps them: as they are, or normalised and cut to its float type."""
+    if contract.dtype == "uint8":
+        return levels
+    mean, deviation = (np.array(part, np.float32) for part in (contract.mean, contract.deviation))
+    return stored(((levels.astype(np.float32) / 255 - mean) / deviation).astype(np.float32), contract.dtype)
 
 
 def stored(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:

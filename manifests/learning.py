@@ -54,7 +54,6 @@ class Reported(Settings):
     accuracy: float | None = Field(default=None, ge=0, le=1)
     loss: float | None = Field(default=None, ge=0)
     f1: float | None = Field(default=None, ge=0, le=1)
-    about: str = ""  # what differs between the report's set-up and the recipe's, in a sentence
 
 
 class Train(Settings):

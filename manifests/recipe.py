@@ -239,6 +239,7 @@ class Recipe(Settings):
 
     dataset: str = Field(pattern=NAME)
     about: str = ""
+    differs: tuple[str, ...] = ()  # from the report that it repeats: a sentence each
     extract: Extract = Extract()
     curate: Curate = Curate()
     augment: Augment = Augment()
@@ -279,6 +280,17 @@ class Recipe(Settings):
     def every_run(self) -> list[Train]:
         """The runs, those of several seeds one by one. All must have names."""
         return [each for run in self.runs for each in run.repeated()]
+
+    def with_run(self, run: Train) -> "Recipe":
+        """With this run last, in place of what had its name; the other seeds of a group that it belonged to stay."""
+        names = {each.run for each in run.repeated()}
+        others: list[Train] = []
+        for other in self.runs:
+            each = other.repeated()
+            is_apart = names.isdisjoint(one.run for one in each)
+            others += [other] if is_apart else [one for one in each if one.run not in names]
+        others = [other for other in others if other.run != run.run]
+        return self.model_copy(update={"runs": (*others, run)})
 
     @property
     def transforms(self) -> list[Transform]:

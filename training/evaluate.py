@@ -25,7 +25,16 @@ from manifests.shards import Index, read_index
 from manifests.store import DatasetStore, flush, sweep
 from manifests.table import read_table
 from training.checks import refuse_mismatch, refuse_other
-from training.folders import BEST, CONFUSION, FIGURES, LAST, PREDICTIONS, evaluation_folder, read_facts
+from training.folders import (
+    CALIBRATION,
+    CLASSES,
+    CONFUSION,
+    FIGURES,
+    PREDICTIONS,
+    chosen_checkpoint,
+    evaluation_folder,
+    read_facts,
+)
 from training.scores import Bin, ClassScore, Ints, Scores, predictions, scores
 from training.timing import Timing, time_per_image
 from training.writing import replacing
@@ -37,7 +46,6 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of
     from training.batches import Batch
     from training.models import Classifier
 
-CLASSES, CALIBRATION = "classes.csv", "calibration.csv"  # beside those that `training.folders` names
 FROM_FEATURES = (
     "The frozen backbone's features of these images were kept, so only the head had to run; "
     "the time per image is that of the whole model all the same."
@@ -92,7 +100,8 @@ def evaluate(
     facts, index = read_facts(run), read_index(shards)
     refuse_mismatch(run, shards, facts, index)
     split = chosen_split(index, split, shards)
-    file, notes = _checkpoint(run)
+    file, note = chosen_checkpoint(run)
+    notes = (note,) if note else ()
     model = load_classifier(file, device)
     refuse_other(file, shards, model.classes, model.contract, index)
 
@@ -173,16 +182,6 @@ def chosen_split(index: Index, split: str | None, place: Path) -> str:
         + ("; name one with --split." if there else "."),
         Exit.USAGE,
     )
-
-
-def _checkpoint(run: Path) -> tuple[Path, tuple[str, ...]]:
-    """The checkpoint to evaluate, and what is to be said of the choice."""
-    best, last = run / BEST, run / LAST
-    if best.is_file():
-        return best, ()
-    if last.is_file():
-        return last, ("There is no best checkpoint in this run: the last one was evaluated.",)
-    raise UserError(f"{run}: neither {BEST} nor {LAST}; train the run first.", Exit.STALE)
 
 
 def write_evaluation(evaluation: Evaluation, rows: pl.DataFrame) -> None:

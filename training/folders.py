@@ -21,6 +21,7 @@ from manifests.store import DatasetStore, stage_key
 LAST, BEST, FACTS, METRICS = "last.safetensors", "best.safetensors", "run.json", "metrics.csv"
 REPORT = "report.html"
 FIGURES, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion.csv"  # of an evaluation
+CLASSES, CALIBRATION = "classes.csv", "calibration.csv"  # the same
 NOT_IN_KEY = (
     "run",
     "reported",
@@ -125,3 +126,12 @@ def differences(kept: Path, settings: Train) -> str:
     there, here = read_facts(kept)["settings"], settings.asked()
     changed = [n for n in here if n not in NOT_IN_KEY and here[n] != there.get(n)]
     return "; ".join(f"{n}: {there.get(n)} kept, {here[n]} asked" for n in changed) or "the shards have changed since"
+
+
+def chosen_checkpoint(run: Path) -> tuple[Path, str | None]:
+    """A run's best checkpoint; where there is none its last, and what is to be said of that. UserError for neither."""
+    if (run / BEST).is_file():
+        return run / BEST, None
+    if (run / LAST).is_file():
+        return run / LAST, f"{run.parent.name}: there is no best checkpoint in this run; it is the last one"
+    raise UserError(f"{run}: neither {BEST} nor {LAST}; train the run first.", Exit.STALE)

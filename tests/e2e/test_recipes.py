@@ -4,6 +4,8 @@ and that each of their runs trains at its own architecture.
 
 import csv
 import json
+import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -12,7 +14,10 @@ from typing import Any, NamedTuple
 
 import polars as pl
 import pytest
+import safetensors.torch
+import timm
 import torch
+from torchvision import models
 
 from etl import pipeline
 from etl.steps import Site
@@ -23,6 +28,9 @@ from manifests.store import DatasetStore, Stage
 from manifests.table import kept, read_table
 from tests.standins import ANIMALS, FOOD, POKEMON, SKETCHES, STANDINS, WNIDS, word
 from training import runs as training
+from training.evaluate import evaluate
+from training.folders import FACTS, METRICS
+from training.report import write_report
 
 RECIPES = Path("manifests/recipes")
 SIZE = 32  # pixels of the miniatures' shards
@@ -137,6 +145,20 @@ class TestWhatTheyState:
     def test_a_frozen_backbone_has_weights_and_the_rest_learns(self, name: str):
         for run in read_recipe(RECIPES / f"{name}.toml").runs:
             assert (run.freeze, run.weights) in {("backbone", "default"), ("none", "default"), ("none", "none")}
+            assert run.unfreeze_after is None or run.run == "tuned"
+
+    @pytest.mark.parametrize("name", sorted(STANDINS))
+    def test_each_says_how_it_differs_from_its_report_and_has_a_run_of_ours(self, name: str):
+        recipe = read_recipe(RECIPES / f"{name}.toml")
+        assert all(sentence.endswith(".") for sentence in recipe.differs)
+        assert len(recipe.differs) >= 2
+        assert [run.reported for run in recipe.runs if run.run == "tuned"] == [None]
+
+    def test_the_two_reports_of_keras_wait_as_keras_does(self):
+        waiting = {
+            name for name in STANDINS for run in read_recipe(RECIPES / f"{name}.toml").runs if run.semantics == "keras"
+        }
+        assert waiting == {"animals5", "pokemon150"}
 
 
 TYPOS = {
@@ -148,7 +170,12 @@ TYPOS = {
     "tinyimagenet200": ("[transform]", "[tranform]", "unknown key tranform. ", "transform"),
 }
 WRONG = {
-    "food15": ('freeze = "backbone"', 'freeze = "backbon"', "runs.1.freeze = 'backbon': ", "'backbone'"),
+    "food15": (
+        'freeze = "backbone"',
+        'freeze = "backbon"',
+        "runs.1.freeze = 'backbon': ",
+        "backbone, none, or a number",
+    ),
     "animals5": ('optimizer = "sgd"', 'optimizer = "sdg"', "runs.1.optimizer = 'sdg': ", "'sgd'"),
     "pokemon150": ('schedule = "exponential"', 'schedule = "exponental"', "runs.0.schedule = ", "'exponential'"),
     "sketches250": ('channels = "gray"', 'channels = "grey"', "transform.channels = 'grey': ", "'gray'"),
@@ -292,6 +319,24 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], str]:
+    """A file of random weights for a model by name, as its library would have them; once each."""
+    folder = tmp_path_factory.mktemp("weights")
+
+    @cache
+    def file(model: str) -> str:
+        library, _, name = model.partition("/")
+        torch.manual_seed(0)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            net: Any = models.get_model(name) if library == "torchvision" else timm.create_model(name)
+        safetensors.torch.save_file(net.state_dict(), folder / f"{name}.safetensors")
+        return str(folder / f"{name}.safetensors")
+
+    return file
+
+
 SMALLEST = {"torchvision/inception_v3": 80}  # pixels that an architecture cannot do without; else SIZE
 RUNS = [
     pytest.param(name, run.run, marks=pytest.mark.xdist_group(name))
@@ -301,36 +346,44 @@ RUNS = [
 
 
 class TestRuns:
-    """Every run of every recipe learns for an epoch at its own architecture, on a few images and without a download."""
+    """Every run of every recipe, to its report: at its own architecture and frozen as it says, an epoch in each phase,
+    on a few images, with random weights where it asks for the library's.
+    """
 
     @pytest.mark.usefixtures("one_thread")
     @pytest.mark.parametrize(("name", "run"), RUNS)
-    def test_trains(self, name: str, run: str, made: Callable[[str], Made]):
-        found = few(made(name), run)
+    def test_to_its_report(self, name: str, run: str, made: Callable[[str], Made], weights: Callable[[str], str]):
+        found = few(made(name), run, weights)
         (settings,) = found.recipe.runs
         folder = training.train(found.dataset, found.shards(run).name, settings, device="cpu")
-        said = json.loads((folder / training.FACTS).read_text("utf-8"))
+        said = json.loads((folder / FACTS).read_text("utf-8"))
         assert said["rows"]["train"] == found.views(run)["train"] == 4 * len(found.sizes)
         assert list(said["classes"]) == list(found.sizes)
-        with (folder / training.METRICS).open() as metrics:
-            (epoch,) = csv.DictReader(metrics)
-        assert float(epoch["learning_rate"]) == settings.learning_rate
-        assert 0 < float(epoch["train_loss"]) < 100
-        assert (folder / training.BEST).is_file()
-        assert (folder / "stage.json").is_file()
+        assert (said["trainable"] < said["parameters"]) == (settings.freeze != "none")
+        with (folder / METRICS).open() as metrics:
+            epochs = list(csv.DictReader(metrics))
+        assert len(epochs) == settings.epochs
+        for epoch in epochs:
+            assert 0 < float(epoch["learning_rate"]) <= settings.learning_rate
+            assert 0 < float(epoch["train_loss"]) < math.inf
+        figures = evaluate(folder, found.shards(run))
+        assert figures.scores.images == found.views(run)[figures.split]
+        assert "<h2" in write_report(folder, found.shards(run)).read_text("utf-8")
 
 
-def few(whole: Made, run: str) -> Made:
-    """One run for one epoch, without the library's weights, on five images of each of four classes."""
+def few(whole: Made, run: str, weights: Callable[[str], str]) -> Made:
+    """One run for an epoch in each of its phases, on five images of each of four classes."""
     recipe = whole.recipe
     (settings,) = (each for each in recipe.runs if each.run == run)
+    short: dict[str, Any] = {"epochs": 1} if settings.unfreeze_after is None else {"epochs": 2, "unfreeze_after": 1}
+    short["weights"] = "none" if settings.weights == "none" else weights(settings.model)
     size = SMALLEST.get(settings.model, SIZE)
     values = {
         "dataset": recipe.dataset,
         "extract": recipe.extract.asked(),
         "curate": recipe.curate.asked() | {"classes": list(whole.sizes)[:4], "max_per_class": 5},
         "transform": recipe.transform.asked() | {"size": size},
-        "runs": [settings.asked() | {"weights": "none", "freeze": "none", "epochs": 1}],
+        "runs": [settings.asked() | short],
     }
     made = Recipe.model_validate(values)
     return Made(made, whole.dataset, pipeline.bring(made, Site(whole.dataset, workers=1)))

@@ -8,7 +8,7 @@ from markupsafe import Markup
 
 from manifests.pages.charts import Scale
 from manifests.pages.fragments import THIN, images, missing, percent
-from training.evaluate import CALIBRATION
+from training.folders import CALIBRATION
 from training.report.evidence import Evidence
 from training.report.numbers import numbers_of
 from training.report.templates import fragment

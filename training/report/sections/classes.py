@@ -6,7 +6,7 @@ from typing import Any
 from markupsafe import Markup
 
 from manifests.pages.fragments import fixed, images, missing
-from training.evaluate import CLASSES
+from training.folders import CLASSES
 from training.report.evidence import Evidence
 from training.report.numbers import numbers_of
 from training.report.templates import fragment

@@ -27,7 +27,9 @@ from training.step import Step, class_weights
 LOWEST, HIGHEST, STEPS = 1e-6, 1.0, 120
 SMOOTHING = 0.95  # share of the mean so far in each smoothed loss
 RUNAWAY = 4.0  # times the best smoothed loss: then it is over
-FEWEST = 10  # smoothed losses that a suggestion needs
+FEWEST = 10  # steps before the smoothed loss is one to go by
+SPAN = 6  # steps to either side over which its fall is judged
+LEAST_FALL = 0.03  # of the loss: less is no fall
 
 
 @dataclass(frozen=True)
@@ -115,9 +117,15 @@ def smoothed(losses: Sequence[float]) -> list[float]:
 
 
 def steepest(rates: Sequence[float], means: Sequence[float]) -> float | None:
-    """The rate at which the smoothed loss falls fastest over log rate, before its lowest; None where it never falls."""
-    lowest = int(np.argmin(means))
-    if lowest < FEWEST:
+    """The rate at which the smoothed loss falls fastest over log rate, before its lowest; None where it hardly falls.
+
+    Judged over SPAN steps to either side, and not before FEWEST: the first means are of too few batches.
+    """
+    values = np.asarray(means[FEWEST:])
+    lowest = int(np.argmin(values)) if len(values) else 0
+    if lowest <= SPAN or values[lowest] > (1 - LEAST_FALL) * values[0]:
         return None
-    slopes = np.gradient(np.asarray(means[: lowest + 1]), np.log(np.asarray(rates[: lowest + 1])))
-    return float(rates[int(np.argmin(slopes))])
+    places = np.arange(lowest + 1)
+    before, after = np.maximum(places - SPAN, 0), np.minimum(places + SPAN, lowest)
+    slopes = (values[after] - values[before]) / (after - before)  # rates are evenly spaced in their logarithm
+    return float(rates[FEWEST + int(np.argmin(slopes))])

@@ -42,6 +42,15 @@ class TestCurve:
         found = steepest(RATES, means)
         assert found == pytest.approx(1e-3, rel=0.15)
 
+    def test_the_noise_of_the_first_batches_is_no_fall(self) -> None:
+        means = [3.0, 2.5, 2.4, *[2.3] * 60, *[2.3 - n / 20 for n in range(20)], *[3.0] * 10]
+        found = steepest(RATES, means)
+        assert found is not None
+        assert RATES[60] < found < RATES[84]
+
+    def test_hardly_a_fall_suggests_nothing(self) -> None:
+        assert steepest(RATES, [2.0 - n / 4000 for n in range(100)]) is None
+
     def test_a_loss_that_only_grows_suggests_nothing(self) -> None:
         assert curve([(rate, float(n)) for n, rate in enumerate(RATES)]).suggested is None
 

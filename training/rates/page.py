@@ -20,7 +20,7 @@ BLOCKS = "▁▂▃▄▅▆▇█"
 def write_curve(curve: Curve, title: str, file: Path) -> Path:
     """Write FILE.html and FILE.csv; the page's path."""
     style = style_sheet([FOLDER / "page.css"])
-    body = Part("curve", "Learning rate", chart(curve))
+    body = Part("curve", "Curve", chart(curve))
     page = TEMPLATES.fragment("page.html", run=title, curve=curve, parts=[body], style=style, policy=policy(style))
     file.parent.mkdir(parents=True, exist_ok=True)
     write_whole(file.with_suffix(".csv"), curve.as_csv())
@@ -35,9 +35,8 @@ def chart(curve: Curve) -> Markup:
     x_marks = [mark for mark in log_ticks(curve.rates[0], curve.rates[-1]) if curve.rates[0] <= mark <= curve.rates[-1]]
     x = Scale(curve.rates[0], curve.rates[-1], LEFT, WIDTH - RIGHT, log=True)
     y = Scale(y_marks[0], y_marks[-1], HEIGHT - BOTTOM, TOP)
-    inside = [
-        (rate, min(max(loss, y_marks[0]), y_marks[-1])) for rate, loss in zip(curve.rates, curve.losses, strict=True)
-    ]
+    each = zip(curve.rates, curve.losses, strict=True)
+    inside = [(rate, loss) for rate, loss in each if y_marks[0] <= loss <= y_marks[-1]]
     return TEMPLATES.fragment(
         "chart.html",
         size=(WIDTH, HEIGHT),

@@ -25,15 +25,16 @@ class Teller:
         self.info: dict[str, Any] = {}
 
     def started(self, info: dict[str, Any]) -> None:
-        self.info = info
+        self.info, later = info, info.get("trainable_later")
         height, width = info["contract"]["height"], info["contract"]["width"]
         rows = f"{info['rows']['train']:,} train and {info['rows'].get('val', 0):,} val rows of {height}×{width}"
         self.face.show(
             f"[bold]{plain(info['run'])}[/bold]: {plain(str(info['settings']['model']))} on "
             f"{len(info['classes'])} classes, {rows}, on {plain(info['device'])}",
             f"normalised by {info['normalise']}; weights {plain(weights_name(info))}"
-            + (f", licence {plain(str(info['licence']))}" if info["licence"] else "")
-            + f"; {info['trainable']:,} of {info['parameters']:,} parameters learn",
+            + (f", licence {plain(str(info['licence']))}" if info.get("licence") else "")
+            + f"; {info['trainable']:,} of {info['parameters']:,} parameters learn"
+            + (f", {later:,} after epoch {info['settings']['unfreeze_after']}" if later else ""),
             "epoch  train loss  accuracy   val loss  accuracy       rate  images/s      left",
         )
 
@@ -54,7 +55,7 @@ class Teller:
 
 def weights_name(info: dict[str, Any]) -> str:
     """`none`, `default`, or a file's name and the first digits of its digest."""
-    known, asked = str(info["weights"]), str(info["settings"]["weights"])
+    known, asked = str(info["weights"]), str(info["settings"].get("weights"))
     digest = known.removeprefix("sha256:")
     return known if known == digest else f"{Path(asked).name} ({digest[:12]})"
 

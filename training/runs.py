@@ -269,6 +269,16 @@ def chosen_device(name: str) -> torch.device:
         ) from None
 
 
+def _learning_later(model: Classifier, settings: Train) -> int | None:
+    """Parameters that learn in the second phase; None where there is none."""
+    if settings.unfreeze_after is None:
+        return None
+    model.freeze(settings.unfreeze_to)
+    count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    model.freeze(settings.freeze)
+    return count
+
+
 def _info(folder: Path, settings: Train, index: Index, model: Classifier) -> dict[str, Any]:
     """What `run.json` says, but for what `train` alone knows."""
     facts = checkpoints.model_facts(model, settings)
@@ -278,6 +288,7 @@ def _info(folder: Path, settings: Train, index: Index, model: Classifier) -> dic
     return {"run": folder.parent.name, "key": folder.name, "dataset": index.dataset, "data": index.digest} | facts | {
         "parameters": sum(size for size, _ in sizes),
         "trainable": sum(size for size, learns in sizes if learns),
+        "trainable_later": _learning_later(model, settings),
         "weights": key_settings(settings)["weights"],
         "licence": licence(settings),
         "device": f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place),

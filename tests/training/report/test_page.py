@@ -98,6 +98,22 @@ class TestAnswer:
         assert "simple , 93 514 of 93 514 parameters trained, 8 epochs in 26 s on cpu, best in epoch" in text
         assert "2 classes, 24 train, 12 val, 12 test images." in text
 
+    @pytest.mark.parametrize(
+        ("freeze", "turn", "said"),
+        [
+            ("none", None, "simple , 10"),
+            ("backbone", None, "simple with the backbone frozen, 10"),
+            ("backbone", 1, "simple with the backbone frozen for 1 epoch, 10"),
+            (3, 2, "simple with the first 3 blocks frozen for 2 epochs, 10"),
+            (-3, None, "simple with all but the last 3 blocks frozen, 10"),
+        ],
+    )
+    def test_it_states_what_was_frozen_and_for_how_long(self, tmp_path: Path, freeze: object, turn: object, said: str):
+        settings = {"model": "simple", "freeze": freeze, "unfreeze_after": turn, "monitor": "val_loss"}
+        text = section(report(tmp_path, settings=settings, trainable=10, parameters=40, trainable_later=30), "answer")
+        assert said in text
+        assert ("then 30 of them" in text) == (turn is not None)
+
     def test_a_val_score_that_chose_the_epoch_is_called_friendly(self, tmp_path: Path):
         assert "also chose the epoch" in section(report(tmp_path, evaluated=["val"]), "answer")
 

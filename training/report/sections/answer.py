@@ -34,6 +34,8 @@ def render(evidence: Evidence) -> Markup:
         splits=splits(evidence),
         time=time_per_image(evidence.evaluation or {}),
         seconds=sum(evidence.epochs["seconds"].drop_nulls()),
+        frozen=frozen(evidence.facts["settings"]),
+        turn=evidence.facts["settings"].get("unfreeze_after"),
     )
 
 
@@ -49,6 +51,16 @@ def baseline(evaluation: dict[str, Any]) -> tuple[str, float]:
     """The most frequent class, and the accuracy of always answering it."""
     largest = max(evaluation["classes"], key=lambda score: score["support"])
     return largest["name"], largest["support"] / evaluation["images"]
+
+
+def frozen(settings: dict[str, Any]) -> str:
+    """What was held back at the start, in words; empty where all learned."""
+    asked = settings["freeze"]
+    if asked == "none":
+        return ""
+    if asked == "backbone":
+        return "the backbone"
+    return f"the first {asked} blocks" if asked > 0 else f"all but the last {-asked} blocks"
 
 
 def splits(evidence: Evidence) -> list[Split]:

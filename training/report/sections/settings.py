@@ -57,8 +57,13 @@ def groups(evidence: Evidence) -> dict[str, dict[str, str]]:
         "Evaluation": said(evaluated),
         "Versions": said(facts.get("versions", {}) | {"device": facts.get("device")}),
         "Digests": said(digests),
-        "Environment": said(environment(evidence.run)),
+        "Environment": said({name: value for name, value in environment(evidence.run).items() if not is_said(name)}),
     }
+
+
+def is_said(name: str) -> bool:
+    """Whether another group has it: the versions, and the digests of the data."""
+    return name.startswith("versions.") or name in {"digests.data", "digests.pixel contract"}
 
 
 def environment(run: Path) -> dict[str, Any]:

@@ -56,6 +56,8 @@ def train(
     """Train a model straight from the shards; best and last checkpoints, resumable at any time."""
     from training.results import named
 
+    if resume and restart:
+        raise UserError("--resume and --restart: the one goes on, the other begins again; name one.", Exit.USAGE)
     until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
     check_tracker(track)
     recipe, run = asked(call), resumed(call, settings) if resume else named(settings.absolute())
@@ -63,7 +65,6 @@ def train(
     if overfit_batch:
         one_batch(call, run, done.key, device)
         return
-    keep(call, recipe.with_run(run))
     each = run.repeated()
     folders = [
         learn(
@@ -76,6 +77,7 @@ def train(
             cache=not no_feature_cache,
             track=track,
             until=until,
+            begun=lambda: keep(call, recipe.with_run(run)),
         )
         for one in each
     ]

@@ -143,7 +143,7 @@ class Train(Settings):
     deterministic: bool = Field(
         default=False, description="Only algorithms that give the same numbers every time, on a GPU too."
     )
-    seed: int = Field(default=0, ge=0, description="Seed of weights, order and dropout.")
+    seed: int = Field(default=0, ge=0, le=2**63 - 1, description="Seed of weights, order and dropout.")
     seeds: int = Field(default=1, ge=1, description="Runs with so many seeds, from --seed on: mean and deviation.")
     transform: dict[str, Any] = Field(default={}, json_schema_extra={"recipe_only": True})  # this run's own pixels
     reported: Reported | None = Field(default=None, json_schema_extra={"recipe_only": True})
@@ -167,6 +167,10 @@ class Train(Settings):
             )
         if self.unfreeze_after is not None and self.freeze == "none":
             raise ValueError("unfreeze_after without freeze: nothing is frozen; name freeze = backbone or N")
+        if self.unfreeze_after is None and (self.unfreeze_to != "none" or self.unfreeze_learning_rate is not None):
+            raise ValueError("unfreeze_to and unfreeze_learning_rate need unfreeze_after; name it, or leave them out")
+        if self.unfreeze_to == "backbone":
+            raise ValueError("unfreeze_to = backbone would unfreeze nothing; name none, or a number of blocks")
         if self.unfreeze_after is not None and self.unfreeze_after >= self.epochs:
             raise ValueError(
                 f"unfreeze_after = {self.unfreeze_after} of {self.epochs} epochs: nothing would learn unfrozen; "

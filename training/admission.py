@@ -1,6 +1,7 @@
 """Whether a sitting may begin: what a run's folder keeps, and what was asked to be done with it."""
 
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -47,10 +48,11 @@ def _shorter(folder: Path, settings: Train, index: Index) -> Path | None:
     """A run that was asked for the same but with fewer epochs: of the same name, or the one that got furthest."""
     found: list[tuple[bool, int, Path]] = []
     for other in newest(folder.parents[1].glob("*/*")):
-        facts = read_facts(other)
-        if facts["data"] == index.digest and (other / LAST).is_file() and _is_shorter(facts["settings"], settings):
-            done = int(checkpoints.read_said(other / LAST)["epoch"])
-            found.append((other.parent == folder.parent, done, other))
+        with suppress(UserError):  # a damaged run is nobody's to go on with
+            facts = read_facts(other)
+            if facts["data"] == index.digest and (other / LAST).is_file() and _is_shorter(facts["settings"], settings):
+                done = int(checkpoints.read_said(other / LAST)["epoch"])
+                found.append((other.parent == folder.parent, done, other))
     return max(found, key=lambda each: each[:2])[2] if found else None
 
 
@@ -66,9 +68,12 @@ def _is_shorter(there: dict[str, Any], settings: Train) -> bool:
 def _take_over(folder: Path, shorter: Path, settings: Train, listen: Listener) -> None:
     """Begin with what a shorter run kept, which stays as it is."""
     epochs = read_facts(shorter)["settings"]["epochs"]
-    before = checkpoints.read(shorter / BEST)
-    said = before.said | {"settings": settings.asked()}
-    checkpoints.save(folder / BEST, before.tensors, {name: value for name, value in said.items() if name != "format"})
+    if (shorter / BEST).is_file():  # not before its first epoch is over
+        before = checkpoints.read(shorter / BEST)
+        said = before.said | {"settings": settings.asked()}
+        checkpoints.save(
+            folder / BEST, before.tensors, {name: value for name, value in said.items() if name != "format"}
+        )
     with replacing(folder / LAST, "Free some space (prune), then go on with: train --resume") as temporary:
         shutil.copyfile(shorter / LAST, temporary)
         flush(temporary)

@@ -3,6 +3,7 @@
 The commands themselves need both rooms, stages and runs, and are in `cli.py`.
 """
 
+import os
 import signal
 import time
 from collections.abc import Callable, Generator
@@ -12,7 +13,7 @@ from typing import Any
 
 from manifests.commands import Call, option
 from manifests.errors import Exit, UserError, known
-from manifests.recipe import Train
+from manifests.recipe import COMMAND_LINE, Train, checked
 
 DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
 RUN = option("Which run. [default: the newest]", "--run", metavar="NAME")
@@ -31,14 +32,17 @@ def learn(
     cache: bool = True,
     track: str = "none",
     until: float | None = None,
+    begun: Callable[[], None] = lambda: None,
 ) -> Path:
     """Train one run to its end, until Ctrl-C (the first asks it to stop after the step, the second stops at once), or
-    until `until` on the monotonic clock."""
+    until `until` on the monotonic clock. `begun` is called once its model is there and it has been let in."""
+    # cuBLAS looks at this once, when it starts, which an earlier run of this process may make it do.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from training import runs
     from training.display import Teller
-    from training.listening import Several
+    from training.listening import Begun, Several
 
-    listeners: list[Any] = [Teller(call.face)]
+    listeners: list[Any] = [Begun(begun), Teller(call.face)]
     if track == "tensorboard":
         from training.tracking import Tracker
 
@@ -75,7 +79,9 @@ def resumed(call: Call, settings: Train) -> Train:
     if said != Train():
         return named(settings.absolute())
     run = begun(call.dataset, settings.run)
-    return run.model_copy(update={"epochs": settings.epochs}) if "epochs" in settings.model_fields_set else run
+    if "epochs" not in settings.model_fields_set:
+        return run
+    return checked(Train, run.asked() | {"epochs": settings.epochs}, COMMAND_LINE, Exit.USAGE)
 
 
 def check_tracker(track: str) -> None:

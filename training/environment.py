@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from manifests.digests import digest
+from manifests.errors import Exit, UserError
 from manifests.recipe import Train
 from manifests.shards import Index
 from manifests.store import versions
@@ -37,6 +38,18 @@ def environment(settings: Train, index: Index, place: torch.device) -> dict[str,
             "pixel contract": index.contract.digest,
         },
     }
+
+
+@contextmanager
+def only_deterministic(asked: bool) -> Generator[None]:
+    """What torch says where it has no such algorithm, as a UserError that names the operation."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not asked or "deterministic" not in str(error):
+            raise
+        reason = str(error).splitlines()[0].split(".")[0]
+        raise UserError(f"deterministic: {reason}; leave deterministic out for this model.", Exit.RECIPE) from error
 
 
 @contextmanager

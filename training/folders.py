@@ -37,7 +37,9 @@ def key_settings(settings: Train, contract: PixelContract | None = None) -> dict
     Without a contract, as on uint8 pixels.
     """
     asked = {name: value for name, value in settings.asked().items() if name not in NOT_IN_KEY}
+    asked = {name: value for name, value in asked.items() if decides(name, settings)}
     asked["normalise"] = settings.normalise or default_normalise(contract)
+    asked["pool"] = settings.pool or ("flatten" if settings.model == "simple" else "average")
     if settings.weights not in {"none", "default"}:
         try:
             asked["weights"] = f"sha256:{_content(Path(settings.weights))}"
@@ -48,6 +50,23 @@ def key_settings(settings: Train, contract: PixelContract | None = None) -> dict
                 Exit.RECIPE,
             ) from None
     return asked
+
+
+def decides(name: str, settings: Train) -> bool:
+    """Whether a setting has a part in this run's numbers: the gamma of no schedule has none."""
+    waits = settings.patience is not None or settings.schedule == "plateau"
+    needs = {
+        "widths": settings.model == "simple",
+        "momentum": settings.optimizer == "sgd",
+        "gamma": settings.schedule in {"step", "exponential", "plateau"},
+        "step_epochs": settings.schedule == "step",
+        "plateau_epochs": settings.schedule == "plateau",
+        "semantics": waits,
+        "min_delta": waits,
+        "unfreeze_to": settings.unfreeze_after is not None,
+        "unfreeze_learning_rate": settings.unfreeze_after is not None,
+    }
+    return needs.get(name, True)
 
 
 def default_normalise(contract: PixelContract | None) -> str:

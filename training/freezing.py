@@ -48,6 +48,17 @@ def chosen(backbone: nn.Module, asked: str | int) -> list[nn.Module]:
     return there[:count]
 
 
+def refuse_more(backbone: nn.Module, first: str | int, then: str | int) -> None:
+    """Raise UserError where the second phase would freeze what learns in the first: it can only let more learn."""
+    held = [{id(part) for module in chosen(backbone, asked) for part in module.parameters()} for asked in (first, then)]
+    if not held[1] <= held[0]:
+        raise UserError(
+            f"unfreeze_to = {then}: would freeze what freeze = {first} lets learn; "
+            "the second phase can only let more learn.",
+            Exit.RECIPE,
+        )
+
+
 def hold(backbone: nn.Module, frozen: Sequence[nn.Module]) -> None:
     """Let learn what is not frozen. Parameters that belong to no block (a class token) are the first to be frozen."""
     backbone.requires_grad_(not frozen)
@@ -76,7 +87,7 @@ def refuse_moved(frozen: Sequence[nn.Module], before: Sequence[Tensor]) -> None:
     for name, now, then in zip(names, statistics(frozen), before, strict=True):
         if not now.equal(then):
             raise UserError(
-                f"freeze: {name} of the frozen part has changed during the first epoch, though it was in eval mode; "
+                f"freeze: {name} of the frozen part has changed during an epoch, though it was in eval mode; "
                 "this model cannot be frozen, use freeze = none."
             )
 

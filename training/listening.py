@@ -1,5 +1,6 @@
 """Who hears of a run while it trains: a terminal, a bar, a tracker."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol
 
 from manifests.errors import Exit, UserError
@@ -41,6 +42,16 @@ class Interrupted(UserError):  # noqa: N818 # what happened, and no error
 
     def __init__(self, message: str) -> None:
         super().__init__(message, Exit.INTERRUPTED)
+
+
+class Begun(Silent):
+    """Calls somebody when a run begins, and says nothing else."""
+
+    def __init__(self, call: Callable[[], None]) -> None:
+        self._call = call
+
+    def started(self, info: dict[str, Any]) -> None:
+        self._call()
 
 
 class Several:

@@ -289,7 +289,7 @@ def measure(
 def _diverged(what: str, value: float, epoch: int, rate: float) -> UserError:
     kept = f"the state after epoch {epoch} is kept" if epoch else "nothing was kept"
     return UserError(
-        f"epoch {epoch + 1}, {what} is {value}; stopped before it could spoil the weights, {kept}. "
+        f"epoch {epoch + 1}, {what} is {value}; stopped, {kept}. "
         f"Lower the learning rate (now {rate:g}) and train again with --restart.",
         Exit.DIVERGED,
     )

@@ -142,7 +142,9 @@ def build(
     features = _feature_count(normalise, backbone.eval(), contract, settings)
     head = _head(features, len(classes), settings)
     model = Classifier(normalise, backbone, head, classes=classes, contract=contract)
-    model.freeze(settings.unfreeze_to).freeze(settings.freeze)  # both, so that too many blocks are refused at once
+    if settings.unfreeze_after is not None:
+        freezing.refuse_more(backbone, settings.freeze, settings.unfreeze_to)
+    model.freeze(settings.freeze)
     return model.to(memory_format=torch.channels_last).train()  # pyright: ignore[reportCallIssue] # torch's stubs lack this form for modules
 
 

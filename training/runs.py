@@ -28,7 +28,7 @@ from manifests.store import DatasetStore, Stage, read_stage, versions, write_who
 from training import checkpoints
 from training.admission import admit, kept
 from training.batches import Batches, fit
-from training.environment import ENVIRONMENT, deterministic, environment
+from training.environment import ENVIRONMENT, deterministic, environment, only_deterministic
 from training.features import cached
 from training.folders import BEST, FACTS, LAST, METRICS, key_settings, run_folder
 from training.folders import describe as describe  # for who names, finds and reads runs, and has torch loaded anyway
@@ -38,6 +38,7 @@ from training.listening import Interrupted as Interrupted
 from training.listening import Listener, Silent
 from training.loop import Inputs, Record, Stopped, Trainer
 from training.models import Classifier, build, normalise_name
+from training.step import check_class_names
 from training.turns import images_of
 from training.weights import licence
 from training.writing import held
@@ -67,6 +68,7 @@ def train(
     listen = listen or Silent()
     shards = dataset.folder("transform", transform_key)
     index = read_index(shards)
+    check_class_names(settings, index.classes)
     folder = run_folder(dataset, settings, index)
     if read_stage(folder) and not restart:
         listen.said(f"run {folder.parent.name} is fresh: trained on these rows with these settings")
@@ -84,9 +86,9 @@ def train(
         write_whole(folder / ENVIRONMENT, json.dumps(environment(settings, index, place), indent=1) + "\n")
         listen.started(info)
         feeder = stack.enter_context(Feeder(dataset, shards, index, model, settings, listen, stop, feature_cache))
-        before = checkpoints.read(folder / LAST) if (folder / LAST).is_file() else None
-        trainer = Trainer(settings, model, feeder.inputs, phase=before.said["phase"] if before else 0)
-        _learn(folder, trainer, before, listen, stop)
+        trainer, records = _begun(folder, settings, model, feeder, listen)
+        with only_deterministic(settings.deterministic):
+            _learn(folder, trainer, records, listen, stop)
         _finish(folder, trainer, index)
     return folder
 
@@ -152,12 +154,28 @@ class Feeder:
         self._opened.close()
 
 
-def _learn(
-    folder: Path, trainer: Trainer, before: checkpoints.Checkpoint | None, listen: Listener, stop: Callable[[], bool]
-) -> None:
-    """Every epoch that is still to come, from what was kept before on; saved as they end."""
+def _begun(
+    folder: Path, settings: Train, model: Classifier, feeder: Feeder, listen: Listener
+) -> tuple[Trainer, list[Record]]:
+    """The trainer, put back to what `last` keeps if anything, and the records until then.
+
+    The weights come first: the features of what is frozen, and its statistics, are those of the run as it stands.
+    """
+    if not (folder / LAST).is_file():
+        return Trainer(settings, model, feeder.inputs), []
+    before = checkpoints.read(folder / LAST)
+    checkpoints.load_model(model, before)
+    trainer = Trainer(settings, model, feeder.inputs, phase=before.said["phase"])
+    trainer.restore(before.tensors, before.said)
+    records = [Record(**values) for values in before.said["history"]]
+    write_metrics(folder, records)
+    listen.said(f"run {folder.parent.name} goes on after {kept(before.said)}")
+    return trainer, records
+
+
+def _learn(folder: Path, trainer: Trainer, records: list[Record], listen: Listener, stop: Callable[[], bool]) -> None:
+    """Every epoch that is still to come, after those of the records; saved as they end."""
     facts, name = checkpoints.model_facts(trainer.model, trainer.settings), folder.parent.name
-    records = _restore(folder, trainer, before, listen) if before else []
 
     def save_last() -> None:
         history = {"history": [asdict(record) for record in records]}
@@ -180,16 +198,6 @@ def _learn(
             f"run {name}: stopped when asked to, with {kept(trainer.facts())} kept. "
             f"Go on with: alacena train --resume --run {name}"
         ) from None
-
-
-def _restore(folder: Path, trainer: Trainer, before: checkpoints.Checkpoint, listen: Listener) -> list[Record]:
-    """Put the trainer back to what `last` keeps; the records until then."""
-    checkpoints.load_model(trainer.model, before)
-    trainer.restore(before.tensors, before.said)
-    records = [Record(**values) for values in before.said["history"]]
-    write_metrics(folder, records)
-    listen.said(f"run {folder.parent.name} goes on after {kept(before.said)}")
-    return records
 
 
 def _finish(folder: Path, trainer: Trainer, index: Index) -> None:

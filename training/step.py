@@ -42,7 +42,7 @@ class Step:
         """Logits (B, classes), the loss that is shown and the loss that is learned from, auxiliary outputs in it."""
         self.optimiser.zero_grad(set_to_none=True)
         with self.precision():
-            logits, *auxiliary = outputs(images)
+            logits, *auxiliary = _passed(outputs, images)
         loss = total = self._loss(logits, labels)
         for other in auxiliary:
             total = total + AUXILIARY_WEIGHT * self._loss(other, labels)
@@ -72,7 +72,7 @@ class Step:
         """What changes and is a tensor, by parameter number and name."""
         states = self.optimiser.state_dict()["state"]
         kept = {f"{i}.{name}": value for i, state in states.items() for name, value in state.items()}
-        return {name: value for name, value in kept.items() if isinstance(value, Tensor)}  # sgd begins with None
+        return {name: value for name, value in kept.items() if isinstance(value, Tensor)}
 
     def facts(self) -> dict[str, Any]:
         """What changes and is no tensor: the scaler's numbers; empty where nothing is scaled."""
@@ -92,11 +92,28 @@ class Step:
             self.scaler.load_state_dict(facts)
 
 
+def _passed(outputs: Outputs, images: Tensor) -> tuple[Tensor, ...]:
+    try:
+        return outputs(images)
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise UserError(
+            f"a batch of {len(images)}: batch norm needs more than one value of each channel; "
+            "ask for a larger batch_size, or for larger pictures (transform --size).",
+            Exit.RECIPE,
+        ) from error
+
+
 def optimiser(settings: Train, learning: list[torch.nn.Parameter], rate: float) -> torch.optim.Optimizer:
     """Fused: one pass over all parameters instead of ten operations on each."""
     decay = settings.weight_decay
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(learning, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+        made = torch.optim.SGD(learning, rate, momentum=settings.momentum, weight_decay=decay, fused=True)
+        if settings.momentum:  # a fused first step that fp16 leaves out would leave the buffers as memory was
+            for parameter in learning:
+                made.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return made
     kind = torch.optim.AdamW if settings.optimizer == "adamw" else torch.optim.Adam
     return kind(learning, rate, weight_decay=decay, fused=True)
 
@@ -107,6 +124,13 @@ def number_type(precision: str, device: torch.device) -> torch.dtype | None:
         has_it = device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         return torch.bfloat16 if has_it else None
     return PRECISIONS.get(precision)
+
+
+def check_class_names(settings: Train, classes: tuple[str, ...]) -> None:
+    """Raise UserError for a weight of a class that is not there."""
+    for name in settings.class_weights if isinstance(settings.class_weights, dict) else ():
+        if name not in classes:
+            raise UserError(f"class_weights: no class {name!r}. {known(name, classes)}", Exit.RECIPE)
 
 
 def class_weights(settings: Train, classes: tuple[str, ...], labels: npt.NDArray[np.int64]) -> Tensor | None:
@@ -120,9 +144,7 @@ def class_weights(settings: Train, classes: tuple[str, ...], labels: npt.NDArray
         return None
     counts = np.bincount(labels, minlength=len(classes))
     if isinstance(asked, dict):
-        for name in asked:
-            if name not in classes:
-                raise UserError(f"class_weights: no class {name!r}. {known(name, classes)}", Exit.RECIPE)
+        check_class_names(settings, classes)
         return torch.tensor([asked.get(name, 1.0) for name in classes], dtype=torch.float32)
     there = np.count_nonzero(counts)
     weights = np.where(counts > 0, len(labels) / (there * np.maximum(counts, 1)), 1.0)

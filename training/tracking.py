@@ -1,5 +1,6 @@
 """Curves for TensorBoard, where somebody asks for them: a listener that writes `RUN/tensorboard/`. Off by default."""
 
+import csv
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,15 +33,26 @@ class Tracker(Silent):
     def __init__(self, runs: Path) -> None:
         self._runs = runs
         self._writer: Any = None
+        self._metrics = runs
+        self._written = 0
 
     def started(self, info: dict[str, Any]) -> None:
         run = self._runs / info["run"] / info["key"]
-        metrics = run / METRICS
-        done = max(len(metrics.read_text("utf-8").splitlines()) - 1, 0) if metrics.is_file() else 0
-        self._writer = summary_writer()(str(run / FOLDER), purge_step=done + 1)
+        self._metrics = run / METRICS
+        self._written = len(self._rows()) if (run / FOLDER).is_dir() else 0  # epochs
+        self._writer = summary_writer()(str(run / FOLDER), purge_step=self._written + 1)
+
+    def _rows(self) -> list[dict[str, str]]:
+        if not self._metrics.is_file():
+            return []
+        with self._metrics.open(encoding="utf-8", newline="") as lines:
+            return list(csv.DictReader(lines))
 
     def epoch(self, record: "Record", eta_seconds: float) -> None:
-        for name in MEASURES:
-            if (value := getattr(record, name)) is not None:
-                self._writer.add_scalar(name, value, record.epoch)
+        """All epochs that are not there yet: a run that took over a shorter one's has more than this one."""
+        for row in self._rows()[self._written :]:
+            for name in MEASURES:
+                if row[name]:
+                    self._writer.add_scalar(name, float(row[name]), int(row["epoch"]))
+        self._written = record.epoch
         self._writer.flush()

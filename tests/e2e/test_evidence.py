@@ -62,6 +62,16 @@ class TestTrain:
         assert "does not take pictures of 16×16" in ended.stderr
         assert sorted(trained.glob("store/photos/transform/*")) == before
 
+    def test_a_run_that_could_not_begin_is_not_in_force(self, trained: Path):
+        ended = alacena("train", *SMALL, "--run", "bad", "--class-weights", "mug=2", cwd=trained)
+        assert ended.returncode == 3
+        assert "bad" not in (trained / "store/photos/settings.json").read_text("utf-8")
+
+    def test_going_on_and_beginning_again_contradict_each_other(self, trained: Path):
+        ended = alacena("train", "--resume", "--restart", cwd=trained)
+        assert ended.returncode == 2
+        assert "name one" in ended.stderr
+
     def test_an_unknown_tracker(self, trained: Path):
         ended = alacena("train", "--track", "wandb", cwd=trained)
         assert ended.returncode == 2

@@ -16,6 +16,7 @@ from manifests.store import DatasetStore, read_stage
 from manifests.table import write_table
 from tests.training.makers import dataset, squeezenet
 from tests.training.sittings import Heard, asked, rows, same, stop_at
+from training.folders import key_settings
 from training.runs import Interrupted, train
 
 ROWS = {"train": (30, 10), "val": (9,)}
@@ -73,6 +74,20 @@ class TestTwoPhases:
         before = {n: v for n, v in safetensors.torch.load_file(weights).items() if n.startswith("features")}
         assert {name.split(".")[1] for name in moved(run, before)} == {"11", "12"}
 
+    def test_parts_that_learned_and_then_stay_are_resumed_as_they_are(
+        self, made: tuple[DatasetStore, str], weights: str
+    ) -> None:
+        more = {"freeze": 5, "unfreeze_after": 1, "unfreeze_to": 2, "epochs": 2}
+        whole = train(*made, tuned(weights, run="whole", **more))
+        for call in range(3, 7):
+            with pytest.raises(Interrupted):
+                train(*made, tuned(weights, run=f"cut-{call}", **more), stop=stop_at(call))
+            assert same(whole, train(*made, tuned(weights, run=f"cut-{call}", **more), resume=True))
+
+    def test_a_second_phase_that_freezes_more_is_refused(self, made: tuple[DatasetStore, str], weights: str) -> None:
+        with pytest.raises(UserError, match="unfreeze_to = 5: would freeze what freeze = 2 lets learn"):
+            train(*made, tuned(weights, freeze=2, unfreeze_after=1, unfreeze_to=5))
+
     def test_patience_does_not_end_the_first_phase(self, made: tuple[DatasetStore, str], weights: str) -> None:
         more = {"freeze": "backbone", "unfreeze_after": 3, "epochs": 6, "patience": 0, "learning_rate": 1e-12}
         run = train(*made, tuned(weights, run="patient", **more))
@@ -122,6 +137,21 @@ class TestGrowing:
         heard = Heard()
         train(*made, asked(run="long", epochs=2, schedule="none"), resume=True, listen=heard)
         assert [record.epoch for record in heard.records] == [2]
+
+    def test_from_the_middle_of_the_first_epoch(self, tmp_path: Path) -> None:
+        made = dataset(tmp_path)
+        whole = train(*made, asked(run="whole", epochs=2))
+        with pytest.raises(Interrupted):
+            train(*made, asked(run="a", epochs=1), stop=stop_at(3))
+        assert same(whole, train(*made, asked(run="a", epochs=2), resume=True))
+
+    def test_a_damaged_run_is_nobodys_to_go_on_with(self, tmp_path: Path) -> None:
+        made = dataset(tmp_path)
+        run = train(*made, asked(run="bad", epochs=1))
+        (run / "run.json").write_text("{")
+        heard = Heard()
+        train(*made, asked(run="long", epochs=2), resume=True, listen=heard)
+        assert [record.epoch for record in heard.records] == [1, 2]
 
     def test_not_from_other_settings(self, tmp_path: Path) -> None:
         made = dataset(tmp_path)
@@ -181,6 +211,12 @@ class TestRefusals:
         [
             ({"freeze": "backbone"}, "freeze = backbone with weights = none would keep random features"),
             ({"unfreeze_after": 2}, "unfreeze_after without freeze"),
+            (
+                {"freeze": 2, "weights": "x", "unfreeze_to": 1},
+                "unfreeze_to and unfreeze_learning_rate need unfreeze_after",
+            ),
+            ({"freeze": 2, "weights": "x", "unfreeze_after": 2, "unfreeze_to": "backbone"}, "would unfreeze nothing"),
+            ({"seed": 2**64}, "seed = "),
             ({"freeze": 2, "weights": "x", "unfreeze_after": 10}, "unfreeze_after = 10 of 10 epochs"),
         ],
     )
@@ -189,3 +225,50 @@ class TestRefusals:
 
         with pytest.raises(UserError, match=said):
             checked(Train, values, "file.toml")
+
+
+class TestKey:
+    """What decides nothing makes no other run; what decides something does."""
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"gamma": 0.9},
+            {"step_epochs": 3},
+            {"momentum": 0.5},
+            {"semantics": "keras"},
+            {"licence": "MIT"},
+            {"pool": "flatten"},
+        ],
+    )
+    def test_a_setting_without_a_part(self, more: dict[str, Any]) -> None:
+        assert key_settings(Train()) == key_settings(Train.model_validate(more))
+
+    @pytest.mark.parametrize(
+        "more",
+        [
+            {"schedule": "exponential", "gamma": 0.9},
+            {"optimizer": "sgd", "momentum": 0.5},
+            {"patience": 3, "semantics": "keras"},
+            {"widths": (4,)},
+            {"pool": "average"},
+            {"ema": 0.9},
+            {"precision": "bf16"},
+        ],
+    )
+    def test_a_setting_with_a_part(self, more: dict[str, Any]) -> None:
+        others = {name: value for name, value in more.items() if name not in {"gamma", "momentum", "semantics"}}
+        assert key_settings(Train.model_validate(more)) != key_settings(
+            Train.model_validate(others if others != more else {})
+        )
+
+
+class TestRefusedEarly:
+    """What can be known before the work is said before the work."""
+
+    def test_a_weight_for_a_class_that_is_not_there(self, tmp_path: Path, weights: str) -> None:
+        store, key = dataset(tmp_path, rows=ROWS, size=24)
+        with pytest.raises(UserError, match="class_weights: no class 'nope'"):
+            train(store, key, tuned(weights, freeze="backbone", class_weights={"nope": 2.0}))
+        assert not (store.root / "features").exists()
+        assert not (store.root / "runs").exists()

@@ -104,6 +104,26 @@ class TestPrecision:
         assert all(map(torch.equal, before, made.parameters()))
         assert step.facts()["scale"] < 65536
 
+    def test_after_a_first_step_that_is_left_out_momentum_is_whole(self) -> None:
+        made, settings = model(), Train(optimizer="sgd", precision="fp16")
+        step = Step(settings, made, 0.1, None)
+        torch.use_deterministic_algorithms(True)  # fills fresh memory with what is no number
+        try:
+            for factor in (1e38, 1.0):
+                _, _, total = step.forward(made.outputs, images(), torch.from_numpy(LABELS))
+                step.update(total * factor)
+        finally:
+            torch.use_deterministic_algorithms(False)
+        assert all(each.isfinite().all() for each in made.parameters())
+
+    def test_one_value_of_each_channel_is_refused_in_a_sentence(self) -> None:
+        made = model().train()
+        made.backbone.insert(0, torch.nn.AdaptiveAvgPool2d(2))  # pyright: ignore[reportCallIssue]
+        made.backbone.insert(1, torch.nn.AdaptiveAvgPool2d(1))  # pyright: ignore[reportCallIssue]
+        step = Step(Train(), made, 0.1, None)
+        with pytest.raises(UserError, match="a batch of 1: batch norm needs more than one value"):
+            step.forward(made.outputs, images(1), torch.zeros(1, dtype=torch.int64))
+
     def test_the_scale_is_kept_and_restored(self) -> None:
         _, step, _ = stepped(precision="fp16")
         step.scaler.update(new_scale=4.0)

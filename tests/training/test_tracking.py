@@ -37,6 +37,12 @@ class TestTracker:
         run = train(store, key, asked(), resume=True, listen=Tracker(store.root / "runs"))
         assert [epoch for epoch, _ in scalars(run)["val_loss"]] == [1, 2, 3]
 
+    def test_a_run_that_grew_has_the_epochs_it_took_over(self, tmp_path: Path) -> None:
+        store, key = dataset(tmp_path)
+        train(store, key, asked(run="a", epochs=2))
+        run = train(store, key, asked(run="a", epochs=3), resume=True, listen=Tracker(store.root / "runs"))
+        assert [epoch for epoch, _ in scalars(run)["val_loss"]] == [1, 2, 3]
+
     def test_without_tensorboard_it_says_how_to_get_it(self, monkeypatch: pytest.MonkeyPatch) -> None:
         from training.tracking import summary_writer
 

@@ -57,6 +57,7 @@ def search(
         model = made_model(settings, index, place)
         with Feeder(dataset, shards, index, model, settings, Silent(), lambda: False, True) as feeder:
             inputs = feeder.inputs()
+            model.train()  # making features leaves it in eval mode
             weights = class_weights(settings, index.classes, inputs.train.labels)
             step = Step(settings, model, LOWEST, None if weights is None else weights.to(place))
             tried = tried_rates(step, partial(inputs.forward, model), _endless(inputs.train), progress)

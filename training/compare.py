@@ -44,7 +44,7 @@ class Row:
     macro_f1: float
     loss: float  # mean cross-entropy, nats
     parameters: int
-    trainable: int
+    trainable: int  # of the second phase, where there is one
     train_seconds: float  # of all epochs
     epochs: int
     milliseconds_per_image: float | None  # None where the evaluation did not measure it
@@ -151,7 +151,7 @@ def row(one: Entrant) -> Row:
         macro_f1=one.figures["macro"]["f1"],
         loss=one.figures["loss"],
         parameters=one.facts["parameters"],
-        trainable=one.facts["trainable"],
+        trainable=one.facts.get("trainable_later") or one.facts["trainable"],
         train_seconds=one.stage.seconds,
         epochs=one.stage.counts["epochs"],
         milliseconds_per_image=one.figures.get("milliseconds_per_image"),
@@ -247,6 +247,7 @@ def notes(comparison: Comparison) -> list[str]:
         found.append("They were trained on other devices: times of training do not compare.")
     if len({str(one.figures["device"]) for one in runs}) > 1:
         found.append("They were evaluated on other devices: times an image do not compare.")
-    if on_features := [one.name for one in runs if one.facts.get("feature_cache")]:
+    whole = [one for one in runs if one.facts["settings"].get("unfreeze_after") is None]
+    if on_features := [one.name for one in whole if one.facts.get("feature_cache")]:
         found.append(f"Trained on kept features, the backbone's one pass not counted: {', '.join(on_features)}.")
     return found

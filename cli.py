@@ -7,7 +7,6 @@ progress on stderr. The heavy packages are imported by the command that needs th
 import importlib.util
 import os
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +26,7 @@ from manifests.errors import Exit, UserError
 from manifests.progress import silent
 from manifests.recipe import COMMAND_LINE, RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore
-from training.commands import DEVICE, RUN, SPLIT, check_tracker, learn, one_batch, resumed, spread
+from training.commands import DEVICE, RUN, SPLIT, check_tracker, learn, limit, one_batch, resumed, spread
 
 CACHE = "Pass each image through a frozen backbone every epoch."
 
@@ -58,7 +57,7 @@ def train(
 
     if resume and restart:
         raise UserError("--resume and --restart: the one goes on, the other begins again; name one.", Exit.USAGE)
-    until = None if max_minutes is None else time.monotonic() + 60 * max_minutes
+    is_late = limit(max_minutes)
     check_tracker(track)
     recipe, run = asked(call), resumed(call, settings) if resume else named(settings.absolute())
     done = shards_of(call, recipe, run, workers)
@@ -76,14 +75,14 @@ def train(
             restart=restart,
             cache=not no_feature_cache,
             track=track,
-            until=until,
+            is_late=is_late,
             begun=lambda: keep(call, recipe.with_run(run)),
         )
         for one in each
     ]
     if len(each) > 1:
         spread(call, folders)
-    call.face.show(f"Next: alacena evaluate --run {each[-1].run}")
+    call.face.show(f"Next: alacena {'evaluate --run' if len(each) == 1 else 'compare'} {run.run}")
     call.face.result({"run": run.run, "folder": str(folders[-1]), "folders": [str(folder) for folder in folders]})
 
 

@@ -18,7 +18,7 @@ from etl.sources.containers import PACKED, Container, Entry, Folder, TooLarge, o
 from etl.sources.entries import readable
 from etl.sources.listing import is_image, is_system
 from etl.transform import Stored, as_stored
-from manifests.errors import UserError
+from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract
 from manifests.progress import Progress, silent, told
 
@@ -61,6 +61,8 @@ def find(sources: Sequence[Path], spool: Path) -> Found:
     places: list[Place] = []
     others = 0
     for source in sources:
+        if not source.exists():
+            raise UserError(f"{source}: no such file; name images, folders or archives.", Exit.USAGE)
         listed = _listed(source, spool)
         images = listed if _is_picture(source) else [place for place in listed if is_image(place.entry.path)]
         places += images

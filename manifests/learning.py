@@ -169,6 +169,11 @@ class Train(Settings):
             raise ValueError("unfreeze_after without freeze: nothing is frozen; name freeze = backbone or N")
         if self.unfreeze_after is None and (self.unfreeze_to != "none" or self.unfreeze_learning_rate is not None):
             raise ValueError("unfreeze_to and unfreeze_learning_rate need unfreeze_after; name it, or leave them out")
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs = {self.warmup_epochs:g} of {self.epochs} epochs: "
+                "the learning rate would never be reached; warm up for fewer"
+            )
         if self.unfreeze_to == "backbone":
             raise ValueError("unfreeze_to = backbone would unfreeze nothing; name none, or a number of blocks")
         if self.unfreeze_after is not None and self.unfreeze_after >= self.epochs:

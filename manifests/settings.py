@@ -109,6 +109,8 @@ def explain(kind: type[Settings], error: ValidationError) -> str:
     if first["type"] == "missing":
         return f"{key} is missing{more}"
     message = str(first["msg"]).removeprefix("Value error, ")
+    if first["type"] == "string_pattern_mismatch" and first.get("ctx", {}).get("pattern") == NAME:
+        message = "a name has letters, digits and . _ + - only, and no dot first"
     if first["type"] == "literal_error" and isinstance(first["input"], str):
         words = re.findall(r"'([^']+)'", message)
         message = f"unknown. {known(first['input'], words)}"

@@ -31,11 +31,11 @@ def learn(
     restart: bool = False,
     cache: bool = True,
     track: str = "none",
-    until: float | None = None,
+    is_late: Callable[[], bool] = lambda: False,
     begun: Callable[[], None] = lambda: None,
 ) -> Path:
     """Train one run to its end, until Ctrl-C (the first asks it to stop after the step, the second stops at once), or
-    until `until` on the monotonic clock. `begun` is called once its model is there and it has been let in."""
+    it `is_late`. `begun` is called once its model is there and it has been let in."""
     # cuBLAS looks at this once, when it starts, which an earlier run of this process may make it do.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from training import runs
@@ -50,8 +50,25 @@ def learn(
     with asked_to_stop() as asked:
         return runs.train(
             call.dataset, transform, run, resume=resume, restart=restart, device=device, feature_cache=cache,
-            listen=Several(*listeners), stop=lambda: asked() or (until is not None and time.monotonic() > until),
+            listen=Several(*listeners), stop=lambda: asked() or is_late(),
         )  # fmt: skip
+
+
+def limit(minutes: float | None) -> Callable[[], bool]:
+    """Whether so many minutes have passed since it was asked for the first time: since the first step, that is.
+
+    Never at that first time, so that every sitting, however short, gets a step further.
+    """
+    begun: list[float] = []
+
+    def is_late() -> bool:
+        now = time.monotonic()
+        if not begun:
+            begun.append(now)
+            return False
+        return minutes is not None and now > begun[0] + 60 * minutes
+
+    return is_late
 
 
 @contextmanager

@@ -61,7 +61,7 @@ def find_runs(dataset: DatasetStore, names: Sequence[str]) -> list[Path]:
     found = list(dict.fromkeys(folder.absolute() for name in names for folder in _named(dataset, there, name)))
     if len(found) < 2:
         only = f"only {found[0].parent.name}" if found else "no run"
-        raise UserError(f"compare: two runs or more are needed, {only} was named; add another name.", Exit.USAGE)
+        raise UserError(f"two runs or more are needed, {only} was named; add another name.", Exit.USAGE)
     return found
 
 

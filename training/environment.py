@@ -31,7 +31,7 @@ def environment(settings: Train, index: Index, place: torch.device) -> dict[str,
         "device": torch.cuda.get_device_name(place) if has_gpu else str(place),
         "cores": os.cpu_count(),
         "threads": torch.get_num_threads(),
-        "deterministic": torch.are_deterministic_algorithms_enabled() or not has_gpu,
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
         "digests": {
             "settings": digest(key_settings(settings, index.contract)),
             "data": index.digest,

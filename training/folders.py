@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError, known
 from manifests.pixels import PixelContract
@@ -67,6 +69,15 @@ def decides(name: str, settings: Train) -> bool:
         "unfreeze_learning_rate": settings.unfreeze_after is not None,
     }
     return needs.get(name, True)
+
+
+def deciding(settings: dict[str, Any]) -> dict[str, Any]:
+    """Of settings as `run.json` has them, those that have a part in the run; all where they are another version's."""
+    try:
+        asked = Train.model_validate(settings)
+    except ValidationError:
+        return settings
+    return {name: value for name, value in settings.items() if decides(name, asked)}
 
 
 def default_normalise(contract: PixelContract | None) -> str:

@@ -19,7 +19,7 @@ from manifests.recipe import Train, Transform
 from training import freezing
 from training.catalog import check
 from training.folders import default_normalise
-from training.weights import fetched, load_file, load_strictly
+from training.weights import fetched, load_file, load_strictly, timm_address
 
 AUXILIARY_WEIGHT = 0.4  # of an auxiliary output's loss: Szegedy et al., https://arxiv.org/abs/1512.00567
 AUXILIARY_MAP = 17  # pixels of the map that Inception v3's auxiliary output is made for; at 299 it gets exactly that
@@ -211,7 +211,7 @@ def _timm(name: str, settings: Train, channels: int, weights: str) -> nn.Module:
 
     if weights in {"none", "default"}:
         create: Callable[[], Any] = partial(timm.create_model, name, pretrained=weights == "default", in_chans=channels)
-        net: Any = create() if weights == "none" else fetched(create, settings, f"https://huggingface.co/timm/{name}")
+        net: Any = create() if weights == "none" else fetched(create, settings, timm_address(name))
     else:
         net = timm.create_model(name)
         load_file(net, weights, settings)

@@ -34,19 +34,24 @@ class Repeated:
         """What the figures say of each other, in a sentence without its full stop."""
         if (reported := self.said["accuracy"]) is not None:
             low, high = self.interval
-            points = 100 * (self.came["accuracy"] - reported)
+            points = signed(100 * (self.came["accuracy"] - reported))
             where = "within" if low <= reported <= high else "above" if reported < low else "below"
             return (
-                f"{points:+.1f} points of accuracy: the report lies within our interval"
+                f"{points} points of accuracy: the report lies within our interval"
                 if where == "within"
-                else (f"{points:+.1f} points of accuracy: {where} the report by more than chance")
+                else (f"{points} points of accuracy: {where} the report by more than chance")
             )
         if (reported := self.said["f1"]) is not None:
-            return f"{100 * (self.came['f1'] - reported):+.1f} points of F1"
+            return f"{signed(100 * (self.came['f1'] - reported))} points of F1"
         return "the report gives no figure for this run"
 
     def as_json(self) -> dict[str, Any]:
         return asdict(self) | {"verdict": self.verdict}
+
+
+def signed(points: float) -> str:
+    """With the sign that a person reads: +3.1, −65.0."""
+    return f"{points:+.1f}".replace("-", "−")
 
 
 def repeated(run: Run) -> Repeated:

@@ -76,10 +76,10 @@ def train(
     with ExitStack() as stack:
         stack.enter_context(deterministic(settings.deterministic))
         place = chosen_device(device)
+        stack.enter_context(seeded(settings.seed, place))
+        model = made_model(settings, index, place)  # what is refused here has left no folder
         stack.enter_context(held(folder))
         admit(folder, settings, index, resume=resume, restart=restart, listen=listen)
-        stack.enter_context(seeded(settings.seed, place))
-        model = made_model(settings, index, place)
         has_features = feature_cache and model.is_frozen
         info = _info(folder, settings, index, model) | {"transform": transform_key, "feature_cache": has_features}
         write_whole(folder / FACTS, json.dumps(info, indent=1, ensure_ascii=False) + "\n")
@@ -130,11 +130,16 @@ class Feeder:
         self.settings = settings
         self._features = partial(_features, dataset, shards, index, model, settings, listen, stop)
         self._cache = feature_cache
-        self._opened = ExitStack()
+        self._say = listen.said
+        self._opened: ExitStack | None = None
 
     def inputs(self) -> Inputs:
         """For the model as it is frozen now; what was given before is closed."""
-        self._opened.close()
+        if self._opened is not None:
+            learning = sum(part.numel() for part in self.model.parameters() if part.requires_grad)
+            self._say(f"what was frozen begins to learn: {learning:,} parameters from here on")
+        self.close()
+        self._opened = ExitStack()
         settings, shards, forward = self.settings, self.shards, Classifier.outputs
         if self._cache and self.model.is_frozen:
             shards, forward = self._features(), Classifier.head_outputs
@@ -151,7 +156,11 @@ class Feeder:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self.close()
+
+    def close(self) -> None:
+        if self._opened is not None:
+            self._opened.close()
 
 
 def _begun(

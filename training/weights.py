@@ -4,8 +4,10 @@ Files are safetensors, or what torch saved of plain tensors (.pth, .pt, .bin): n
 """
 
 import pickle
+import sys
 from collections import OrderedDict
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
@@ -22,16 +24,26 @@ WRAPPERS = ("state_dict", "model_state_dict", "model")  # under which trainers k
 
 
 def fetched(fetch: Callable[[], Any], settings: Train, where: str) -> Any:
-    """What a library's download gives. UserError says what to do where there is no network."""
+    """What a library's download gives, its own words on stderr. UserError says what to do where there is no network."""
     try:
-        return fetch()
+        with redirect_stdout(sys.stderr):
+            return fetch()
     except Exception as error:  # whatever a network, a hub or a hash can raise: the remedy is the same
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise UserError(
             f"model = {settings.model!r}, weights = default: they could not be fetched ({reason}). Where there is a "
-            f"network, fetch {where}, keep its tensors as safetensors, and name the file: --weights FILE.safetensors",
+            f"network, fetch {where} and name the file: --weights FILE",
             Exit.USAGE,
         ) from error
+
+
+def timm_address(name: str) -> str:
+    """Where timm fetches a model's weights from."""
+    import timm
+
+    config: Any = timm.get_pretrained_cfg(name)
+    hub = getattr(config, "hf_hub_id", None)
+    return f"https://huggingface.co/{hub}/resolve/main/model.safetensors" if hub else str(getattr(config, "url", ""))
 
 
 def load_file(net: nn.Module, weights: str, settings: Train) -> None:

@@ -82,7 +82,7 @@ class TestFind:
         assert caught.value.code == Exit.REFUSED
 
     def test_a_source_that_is_not_there_is_named(self, tmp_path: Path):
-        with pytest.raises(UserError, match="nowhere: there is no such folder or archive"):
+        with pytest.raises(UserError, match="nowhere: no such file; name images, folders or archives"):
             find([tmp_path / "nowhere"], tmp_path)
 
 

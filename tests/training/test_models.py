@@ -130,7 +130,7 @@ class TestRefusal:
     ) -> None:
         monkeypatch.setenv("TORCH_HOME", str(tmp_path))
         monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")  # nobody listens there
-        with pytest.raises(UserError, match=r"fetch https://.*squeezenet1_1.*--weights FILE\.safetensors"):
+        with pytest.raises(UserError, match=r"fetch https://.*squeezenet1_1.*--weights FILE"):
             model(model="torchvision/squeezenet1_1", weights="default")
 
 

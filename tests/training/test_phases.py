@@ -217,6 +217,8 @@ class TestRefusals:
             ),
             ({"freeze": 2, "weights": "x", "unfreeze_after": 2, "unfreeze_to": "backbone"}, "would unfreeze nothing"),
             ({"seed": 2**64}, "seed = "),
+            ({"warmup_epochs": 99}, "warmup_epochs = 99 of 10 epochs: the learning rate would never be reached"),
+            ({"name": "../x"}, "a name has letters, digits"),
             ({"freeze": 2, "weights": "x", "unfreeze_after": 10}, "unfreeze_after = 10 of 10 epochs"),
         ],
     )

@@ -17,9 +17,9 @@ class TestVerdict:
     @pytest.mark.parametrize(
         ("found", "expected"),
         [
-            (run(accuracy=0.85), "-5.0 points of accuracy: the report lies within our interval"),
+            (run(accuracy=0.85), "−5.0 points of accuracy: the report lies within our interval"),
             (run(accuracy=0.55), "+25.0 points of accuracy: above the report by more than chance"),
-            (run(accuracy=0.99), "-19.0 points of accuracy: below the report by more than chance"),
+            (run(accuracy=0.99), "−19.0 points of accuracy: below the report by more than chance"),
             (run(f1=0.63), "+17.0 points of F1"),
             (run(), "the report gives no figure for this run"),
         ],

@@ -1,3 +1,4 @@
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from manifests.pixels import normalisation
 from manifests.recipe import Train
 from tests.training.makers import CLASSES, contract
 from training.models import Classifier, build
-from training.weights import licence, read_tensors
+from training.weights import fetched, licence, read_tensors, timm_address
 
 
 def net() -> torch.nn.Module:
@@ -57,6 +58,28 @@ class TestFiles:
         torch.save({"weight": torch.zeros(1), "note": "hello"}, tmp_path / "a.pth")
         with pytest.raises(UserError, match="something else than tensors by name"):
             read_tensors(tmp_path / "a.pth", "it")
+
+
+class TestDownload:
+    """What a library says while it fetches is no result, and where it cannot, the file is named."""
+
+    def test_a_library_that_talks_does_so_on_stderr(self, capsys: pytest.CaptureFixture[str]) -> None:
+        def talking() -> int:
+            sys.stdout.write("fetching\n")
+            return 3
+
+        assert fetched(talking, Train(), "there") == 3
+        assert capsys.readouterr() == ("", "fetching\n")
+
+    def test_it_names_the_file(self) -> None:
+        def broken() -> None:
+            raise OSError("no network")
+
+        where = timm_address("resnet18.a1_in1k")
+        with pytest.raises(
+            UserError, match=r"\(no network\).*fetch https://huggingface.co/timm/resnet18.a1_in1k/resolve"
+        ):
+            fetched(broken, Train(model="timm/resnet18"), where)
 
 
 class TestLicence:

@@ -30,7 +30,7 @@ def write_curve(curve: Curve, title: str, file: Path) -> Path:
 
 def chart(curve: Curve) -> Markup:
     """Loss over log rate: each batch faint, the mean on top, the suggestion marked."""
-    low, high = min(curve.smoothed), max(curve.smoothed)
+    low, high = min(curve.losses), max(curve.smoothed)
     y_marks = ticks(low, high)
     x_marks = [mark for mark in log_ticks(curve.rates[0], curve.rates[-1]) if curve.rates[0] <= mark <= curve.rates[-1]]
     x = Scale(curve.rates[0], curve.rates[-1], LEFT, WIDTH - RIGHT, log=True)
@@ -44,6 +44,7 @@ def chart(curve: Curve) -> Markup:
         x_marks=[(x(mark), f"{mark:g}") for mark in x_marks],
         y_marks=[(y(mark), f"{mark:g}") for mark in y_marks],
         dots=[(x(rate), y(loss)) for rate, loss in inside],
+        outside=len(curve.losses) - len(inside),
         line="M" + "L".join(f"{x(rate)} {y(mean)}" for rate, mean in zip(curve.rates, curve.smoothed, strict=True)),
         suggested=None if curve.suggested is None else (x(curve.suggested), f"{curve.suggested:.2g}"),
     )

@@ -22,6 +22,10 @@ class TestPage:
     def test_it_says_that_nothing_fell(self, tmp_path: Path) -> None:
         assert "The loss never fell" in write_curve(GROWING, "run", tmp_path / "curve").read_text("utf-8")
 
+    def test_it_says_how_many_batches_lie_outside(self, tmp_path: Path) -> None:
+        wild = curve([(1e-6 * 10 ** (n / 20), 9.0 if n in (40, 41) else 3 - n / 50) for n in range(100)])
+        assert "2 batches of larger loss lie above" in write_curve(wild, "run", tmp_path / "curve").read_text("utf-8")
+
     def test_a_terminal_sees_it_fall(self) -> None:
         line = sparkline(FALLING)
         assert (line[0], line[-1], len(line)) == ("█", "▁", 60)

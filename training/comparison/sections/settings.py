@@ -9,6 +9,7 @@ from manifests.pages.fragments import short
 from training.compare import Comparison
 from training.comparison.templates import fragment
 from training.entrants import Entrant
+from training.folders import deciding
 
 ORDER = 90
 TITLE = "What differs"
@@ -30,7 +31,7 @@ def differing(runs: Sequence[Entrant]) -> dict[str, list[Any]]:
 
 
 def facts(one: Entrant) -> dict[str, Any]:
-    settings = {name: value for name, value in one.facts["settings"].items() if name not in UNSAID}
+    settings = {name: value for name, value in deciding(one.facts["settings"]).items() if name not in UNSAID}
     pixels = {f"pixels: {name}": one.facts["contract"].get(name) for name in CONTRACT}
     data = {"shard index": short(str(one.facts["data"])), "device": one.facts["device"]}
     return settings | pixels | data | {f"version of {name}": value for name, value in one.facts["versions"].items()}

@@ -9,6 +9,7 @@ from markupsafe import Markup
 
 from manifests.errors import Exit, UserError
 from manifests.pages.fragments import count
+from training.folders import deciding
 from training.report.evidence import Evidence
 from training.report.templates import fragment
 
@@ -51,7 +52,7 @@ def groups(evidence: Evidence) -> dict[str, dict[str, str]]:
         )
     }
     return {
-        "Training": said(facts["settings"]),
+        "Training": said(deciding(facts["settings"])),
         "Model": said(weights),
         "Pixels": said(pixels),
         "Evaluation": said(evaluated),

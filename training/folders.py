@@ -21,7 +21,7 @@ from manifests.shards import Index
 from manifests.store import DatasetStore, stage_key
 
 LAST, BEST, FACTS, METRICS = "last.safetensors", "best.safetensors", "run.json", "metrics.csv"
-REPORT = "report.html"
+REPORT, DATA = "report.html", "data.csv"  # the page, and the numbers of its story of the data
 FIGURES, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion.csv"  # of an evaluation
 CLASSES, CALIBRATION = "classes.csv", "calibration.csv"  # the same
 NOT_IN_KEY = (

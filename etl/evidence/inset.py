@@ -51,7 +51,7 @@ def data_story(dataset: DatasetStore, transform: str, beside: Path) -> Inset:
     page = Path(os.path.relpath(file, beside)).as_posix() if file.is_file() else None
     evidence = _evidence(dataset, stage)
     body = _drawn(evidence, page) if evidence else missing(OTHER)
-    return Inset(body, styles(FOLDER / name for name in STYLES))
+    return Inset(body, styles(FOLDER / name for name in STYLES), _numbers(evidence) if evidence else "")
 
 
 def curation(dataset: DatasetStore, transform: str) -> Stage | None:
@@ -93,6 +93,28 @@ def _drawn(evidence: Evidence, page: str | None) -> Markup:
         of_conflicts=conflicts["cluster"].n_unique(),
         method=evidence.settings.dedupe.partition(":")[0],
     )
+
+
+def _numbers(evidence: Evidence) -> str:
+    """What the pictures count, as CSV: `what` (found, left out, found as, train, val, test), `name` and `images`."""
+    table = evidence.table
+    reasons = table["rejected"].drop_nulls().str.split(": ").list.first()
+    parts = [
+        pl.DataFrame({"what": ["found"], "name": [""], "images": [table.height]}),
+        _counted(reasons, pl.lit("left out")),
+        _counted(table["label"].drop_nulls(), pl.lit("found as")),
+        table.filter(pl.col("rejected").is_null())
+        .group_by("split", "class")
+        .len("images")
+        .sort("split", "class")
+        .select(pl.col("split").alias("what"), pl.col("class").alias("name"), "images"),
+    ]
+    return pl.concat(parts, how="vertical_relaxed").write_csv()
+
+
+def _counted(values: pl.Series, what: pl.Expr) -> pl.DataFrame:
+    counts = values.alias("name").to_frame().group_by("name").len("images").sort("name")
+    return counts.select(what.alias("what"), "name", "images")
 
 
 def _some(evidence: Evidence, rows: pl.DataFrame, most: int) -> Iterable[clusters.Cluster]:

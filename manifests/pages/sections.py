@@ -34,6 +34,7 @@ class Inset:
 
     body: Markup
     style: Markup  # of the body alone; it holds nothing that cannot stand inside a rule: no :root, no @import
+    numbers: str = ""  # behind what is drawn, as CSV; empty where nothing is
 
 
 @dataclass(frozen=True)

@@ -148,6 +148,10 @@ class TestWhatTheyState:
             assert run.unfreeze_after is None or run.run == "tuned"
 
     @pytest.mark.parametrize("name", sorted(STANDINS))
+    def test_each_run_states_its_normalisation(self, name: str):
+        assert all(run.normalise for run in read_recipe(RECIPES / f"{name}.toml").runs)
+
+    @pytest.mark.parametrize("name", sorted(STANDINS))
     def test_each_says_how_it_differs_from_its_report_and_has_a_run_of_ours(self, name: str):
         recipe = read_recipe(RECIPES / f"{name}.toml")
         assert all(sentence.endswith(".") for sentence in recipe.differs)

@@ -99,6 +99,15 @@ class TestTrain:
         assert len(second.records) == len(rows(run)) == 3
 
 
+class TestSplits:
+    """The test split is none of the trainer's business."""
+
+    def test_it_is_never_opened(self, tmp_path: Path) -> None:
+        store, key = dataset(tmp_path, rows={"train": (9,), "val": (4,), "test": (5,)})
+        (store.folder("transform", key) / "test-00000.safetensors").unlink()
+        assert len(rows(train(store, key, asked()))) == 3
+
+
 class TestResume:
     """Interrupted anywhere, any number of times, or not at all: the same bits."""
 

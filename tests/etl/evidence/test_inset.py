@@ -1,5 +1,7 @@
 """The story of a shard set's data: that of its own curation, not of the one in force; or that it is gone."""
 
+import csv
+import io
 import json
 import re
 import shutil
@@ -77,6 +79,20 @@ class TestWhat:
         assert "The classes are" in found
         assert "1 copy in 1 cluster was left out." in found
         assert "1 cluster shows the same under different classes." in found
+
+    def test_its_numbers_are_those_of_the_funnel(self, tmp_path: Path):
+        key = transformed(tmp_path, source(tmp_path))
+        counts = store(tmp_path).published("curate")[0].counts
+        text = data_story(store(tmp_path), key, tmp_path).numbers
+        rows = [(row["what"], row["name"], int(row["images"])) for row in csv.DictReader(io.StringIO(text))]
+        assert rows[0] == ("found", "", 14)
+        assert {name: images for what, name, images in rows if what == "left out"} == counts["rejected"]
+        assert {name: images for what, name, images in rows if what == "found as"} == {"a": 6, "b": 8}
+        kept = {(name, what): images for what, name, images in rows if what in {"train", "val", "test"}}
+        per_class = {
+            (row["class"], split): row[split] for row in counts["per_class"] for split in ("train", "val", "test")
+        }
+        assert kept == {place: images for place, images in per_class.items() if images}
 
     def test_its_links_lead_to_the_page_of_the_curation(self, tmp_path: Path):
         key = transformed(tmp_path, source(tmp_path))

@@ -58,6 +58,12 @@ class TestStory:
         assert "drawn elsewhere" in section(page, "data")
         assert "#data {\n.flow > li { color: red; }\n}" in page
 
+    def test_its_numbers_lie_beside_the_report_and_are_linked(self, tmp_path: Path):
+        both = made(tmp_path)
+        page = write_report(*both, Inset(Markup("x"), Markup(), "what,name,images\nfound,,3\n")).read_text("utf-8")
+        assert 'Numbers: <a href="data.csv">' in page
+        assert (both.run / "data.csv").read_text("utf-8") == "what,name,images\nfound,,3\n"
+
     def test_its_style_is_allowed_by_the_policy(self, tmp_path: Path):
         both = made(tmp_path)
         without, styled = (

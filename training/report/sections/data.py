@@ -10,7 +10,9 @@ from typing import Any
 import polars as pl
 from markupsafe import Markup
 
+from training.folders import DATA
 from training.report.evidence import Evidence
+from training.report.numbers import numbers_in
 from training.report.templates import fragment
 from training.report.thumbnails import thumbnail
 
@@ -44,6 +46,7 @@ def render(evidence: Evidence) -> Markup:
     return fragment(
         "data.html",
         story=evidence.story,
+        numbers=numbers_in(evidence, evidence.run / DATA),
         images=train.height - copies.height,
         tensors=train.height,
         most=int(train["view"].max() or 0) if train.height else 0,  # pyright: ignore[reportArgumentType] whole numbers

@@ -1,7 +1,6 @@
 """The page as a person uses it, in a real headless Chromium: keyboard, undo, tabs, a server that dies, a full disk."""
 
 import re
-import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
 playwright = pytest.importorskip(
     "playwright.sync_api", reason="playwright is not installed: no browser to try the page in"
 )
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium here to try the page in")
 CLASSES = {"coat": 12, "hat": 60, "shoe": 8}  # and a copy among the shoes
 SHOWN = """() => { const at = document.activeElement, style = getComputedStyle(at);
     if (at === document.body) return 'body';
@@ -34,14 +31,6 @@ JUMPS = """() => new Promise(done => { let sum = 0;
     setTimeout(() => done(sum), 800); })"""
 expect = playwright.expect
 expect.set_options(timeout=20_000)  # milliseconds: the machine may be shared
-
-
-@pytest.fixture(scope="module")
-def browser() -> Generator["Browser"]:
-    with playwright.sync_playwright() as started:
-        chromium = started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield chromium
-        chromium.close()
 
 
 @pytest.fixture(scope="module")

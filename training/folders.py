@@ -163,5 +163,5 @@ def chosen_checkpoint(run: Path) -> tuple[Path, str | None]:
     if (run / BEST).is_file():
         return run / BEST, None
     if (run / LAST).is_file():
-        return run / LAST, f"{run.parent.name}: there is no best checkpoint in this run; it is the last one"
+        return run / LAST, f"{run.parent.name}: there is no best checkpoint in this run; the last one is used"
     raise UserError(f"{run}: neither {BEST} nor {LAST}; train the run first.", Exit.STALE)

@@ -380,6 +380,7 @@ def few(whole: Made, run: str, weights: Callable[[str], str]) -> Made:
     recipe = whole.recipe
     (settings,) = (each for each in recipe.runs if each.run == run)
     short: dict[str, Any] = {"epochs": 1} if settings.unfreeze_after is None else {"epochs": 2, "unfreeze_after": 1}
+    short["warmup_epochs"] = min(settings.warmup_epochs, 0.5)
     short["weights"] = "none" if settings.weights == "none" else weights(settings.model)
     size = SMALLEST.get(settings.model, SIZE)
     values = {

@@ -110,7 +110,7 @@ class TestEvaluate:
         both = self.trained(tmp_path, "last")
         done = evaluate(both.run, both.shards, "val")
         assert (done.split, done.checkpoint, done.epoch) == ("val", "last", 5)
-        assert "the last one was evaluated" in done.notes[0]
+        assert "the last one is used" in done.notes[0]
 
     def test_a_run_without_a_checkpoint_is_refused(self, tmp_path: Path):
         both = self.trained(tmp_path)
@@ -175,8 +175,8 @@ class TestWriting:
         assert [folder.name for folder in (both.run / "evaluation").iterdir()] == ["test"]
 
     def test_notes_travel_with_the_figures(self, tmp_path: Path):
-        done = replace(evaluation(made(tmp_path, evaluated=()), "val"), notes=("the last one was evaluated",))
-        assert done.as_json()["notes"] == ("the last one was evaluated",)
+        done = replace(evaluation(made(tmp_path, evaluated=()), "val"), notes=("the last one is used",))
+        assert done.as_json()["notes"] == ("the last one is used",)
 
     def test_on_a_full_disk_the_evaluation_before_stays(self, tmp_path: Path):
         both = made(tmp_path, CLASSES, splits={"train": 3, "test": 3000})

@@ -196,7 +196,9 @@ def compare(
 def suggest(
     call: Call,
     model: str | None = option("Backbone, with --weights: torchvision/NAME or timm/NAME.", "--model", metavar="NAME"),
-    weights: str = option("default (the library's own) or FILE.safetensors.", default="default", metavar="FILE"),
+    weights: str = option(
+        "default (the library's own) or FILE (.safetensors, .pth).", default="default", metavar="FILE"
+    ),
     run: str | None = option("The model of a run instead. [default: the newest, where no --model is named]", "--run"),
     folds: int = option("Parts of the images; each is judged by the others. [default: 10]", "--folds", default=10),
     seed: int = option("Seed of the parts.", "--seed", default=0),

@@ -139,7 +139,9 @@ class Train(Settings):
     precision: Literal["auto", "bf16", "fp16", "off"] = Field(
         default="auto", description="Of the passes: auto is bf16 on a GPU that has it, else off (float32)."
     )
-    compile: bool = Field(default=False, description="Compile the model (torch.compile): pays where epochs are long.")
+    compile: bool = Field(
+        default=False, description="Compile the model (torch.compile): the first steps of a run take much longer."
+    )
     deterministic: bool = Field(
         default=False, description="Only algorithms that give the same numbers every time, on a GPU too."
     )

@@ -162,3 +162,12 @@ def made(asked: Recipe, root: Path, until: str = "transform", *, workers: int = 
 
 def folder(root: Path, stage: Stage) -> Path:
     return DatasetStore(root / "made").folder(stage.stage, stage.key)
+
+
+PIXELS: list[dict[str, Any]] = [  # what a transform may be asked for: each resize, each type, each normalisation
+    {"size": 16},
+    {"size": "12x20", "resize": "pad", "interpolation": "lanczos", "channels": "gray"},
+    {"size": 16, "resize": "squash", "dtype": "float16", "normalise": "imagenet"},
+    {"size": 16, "dtype": "bfloat16", "normalise": "dataset"},
+    {"size": 16, "dtype": "float32", "normalise": "half"},
+]

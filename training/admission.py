@@ -70,10 +70,7 @@ def _take_over(folder: Path, shorter: Path, settings: Train, listen: Listener) -
     epochs = read_facts(shorter)["settings"]["epochs"]
     if (shorter / BEST).is_file():  # not before its first epoch is over
         before = checkpoints.read(shorter / BEST)
-        said = before.said | {"settings": settings.asked()}
-        checkpoints.save(
-            folder / BEST, before.tensors, {name: value for name, value in said.items() if name != "format"}
-        )
+        checkpoints.save(folder / BEST, before.tensors, before.said | {"settings": settings.asked()})
     with replacing(folder / LAST, "Free some space (prune), then go on with: train --resume") as temporary:
         shutil.copyfile(shorter / LAST, temporary)
         flush(temporary)

@@ -30,7 +30,8 @@ def check(settings: Train, place: str = "") -> None:
             _refuse(place, settings.model, "timm knows no such model", name, timm.list_models())
     if settings.weights not in {"none", "default"} and not Path(settings.weights).is_file():
         raise UserError(
-            f"{place}weights = {settings.weights!r}: there is no such file. Known: none, default, or FILE.safetensors.",
+            f"{place}weights = {settings.weights!r}: there is no such file. "
+            "Known: none, default, or FILE (.safetensors, .pth).",
             Exit.RECIPE,
         )
 

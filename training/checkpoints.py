@@ -36,9 +36,10 @@ class Checkpoint:
     said: dict[str, Any]  # the metadata
     tensors: dict[str, Tensor]
 
-    def under(self, prefix: str) -> dict[str, Tensor]:
-        """The tensors whose names begin so, by the rest of their names."""
-        return {name.removeprefix(prefix): value for name, value in self.tensors.items() if name.startswith(prefix)}
+
+def under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin so, by the rest of their names."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def model_tensors(model: Classifier) -> dict[str, Tensor]:
@@ -120,4 +121,4 @@ def load_classifier(
 
 def load_model(model: Classifier, checkpoint: Checkpoint) -> None:
     """The checkpoint's weights into a model built alike."""
-    load_strictly(model, checkpoint.under(MODEL), str(checkpoint.file), Exit.STALE)
+    load_strictly(model, under(MODEL, checkpoint.tensors), str(checkpoint.file), Exit.STALE)

@@ -3,7 +3,6 @@
 The commands themselves need both rooms, stages and runs, and are in `cli.py`.
 """
 
-import os
 import signal
 import time
 from collections.abc import Callable, Generator
@@ -36,12 +35,12 @@ def learn(
 ) -> Path:
     """Train one run to its end, until Ctrl-C (the first asks it to stop after the step, the second stops at once), or
     it `is_late`. `begun` is called once its model is there and it has been let in."""
-    # cuBLAS looks at this once, when it starts, which an earlier run of this process may make it do.
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     from training import runs
     from training.display import Teller
+    from training.environment import fix_workspace
     from training.listening import Begun, Several
 
+    fix_workspace()
     listeners: list[Any] = [Begun(begun), Teller(call.face)]
     if track == "tensorboard":
         from training.tracking import Tracker
@@ -55,9 +54,10 @@ def learn(
 
 
 def limit(minutes: float | None) -> Callable[[], bool]:
-    """Whether so many minutes have passed since it was asked for the first time: since the first step, that is.
+    """Whether so many minutes have passed since it was asked for the first time.
 
-    Never at that first time, so that every sitting, however short, gets a step further.
+    That is before the first step, or the first batch through a frozen backbone. Never at that first time, so
+    that every sitting, however short, gets a step further.
     """
     begun: list[float] = []
 

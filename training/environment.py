@@ -22,10 +22,9 @@ WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS is deterministic only with one o
 
 def environment(settings: Train, index: Index, place: torch.device) -> dict[str, Any]:
     """What may differ between two machines, and the digests that must not."""
-    libraries = {name: str(sys.modules[name].__version__) for name in ("torchvision", "timm") if name in sys.modules}
     has_gpu = place.type == "cuda"
     return {
-        "versions": versions() | libraries | {"cuda": torch.version.cuda if has_gpu else None},
+        "versions": library_versions() | {"cuda": torch.version.cuda if has_gpu else None},
         "platform": platform.platform(),
         "processor": platform.processor() or platform.machine(),
         "device": torch.cuda.get_device_name(place) if has_gpu else str(place),
@@ -38,6 +37,17 @@ def environment(settings: Train, index: Index, place: torch.device) -> dict[str,
             "pixel contract": index.contract.digest,
         },
     }
+
+
+def library_versions() -> dict[str, str]:
+    """Of all that a stage names, and of the libraries of models that are in use."""
+    models = {name: str(sys.modules[name].__version__) for name in ("torchvision", "timm") if name in sys.modules}
+    return versions() | models
+
+
+def fix_workspace() -> None:
+    """Before cuBLAS starts, which looks at it once: an earlier run of this process may make it start."""
+    os.environ.setdefault(WORKSPACE, ":4096:8")
 
 
 @contextmanager
@@ -57,7 +67,7 @@ def deterministic(asked: bool) -> Generator[None]:
     """Only algorithms that give the same numbers every time while the block runs; torch refuses where it has none."""
     before = torch.are_deterministic_algorithms_enabled()
     if asked:
-        os.environ.setdefault(WORKSPACE, ":4096:8")
+        fix_workspace()
         torch.use_deterministic_algorithms(True)
     try:
         yield

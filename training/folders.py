@@ -48,7 +48,7 @@ def key_settings(settings: Train, contract: PixelContract | None = None) -> dict
         except OSError as error:
             raise UserError(
                 f"weights = {settings.weights!r}: cannot be read ({error.strerror}). "
-                "Known: none, default, or FILE.safetensors.",
+                "Known: none, default, or FILE (.safetensors, .pth).",
                 Exit.RECIPE,
             ) from None
     return asked

@@ -22,6 +22,7 @@ from manifests.errors import Exit, UserError
 from manifests.recipe import Train
 from training import freezing
 from training.batches import Batches
+from training.checkpoints import under
 from training.models import Classifier
 from training.schedules import schedule
 from training.step import Step, class_weights
@@ -250,9 +251,9 @@ class Trainer:
 
     def restore(self, tensors: dict[str, Tensor], facts: dict[str, Any]) -> None:
         """Go on from what `tensors` and `facts` gave; the model's weights are the caller's to load."""
-        self.learner.restore(_under("optimiser.", tensors), facts["scaler"])
+        self.learner.restore(under("optimiser.", tensors), facts["scaler"])
         if self.average is not None:
-            self.average.load_state_dict(_under("average.", tensors))
+            self.average.load_state_dict(under("average.", tensors))
         self.losses.copy_(tensors["epoch.losses"])
         self.correct.copy_(tensors["epoch.correct"])
         torch.set_rng_state(tensors["random.cpu"])
@@ -262,10 +263,6 @@ class Trainer:
         self.seconds = facts["seconds"]
         self.schedule.restore(facts["schedule"])
         self.waiting.restore(facts["stopping"])
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def measure(

@@ -75,6 +75,11 @@ class Classifier(nn.Module):
         """Whether nothing but the head learns."""
         return self.frozen[:1] == [self.backbone]
 
+    @property
+    def learning(self) -> int:
+        """How many parameters learn."""
+        return sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+
     def freeze(self, asked: str | int) -> "Classifier":
         """`backbone`, `none`, or a number of blocks: see `training.freezing`. UserError where there are not so many."""
         self.frozen = freezing.chosen(self.backbone, asked)

@@ -9,7 +9,6 @@ Names, keys and finding a run: `training.folders`; whether a sitting may begin: 
 import csv
 import io
 import json
-import sys
 from collections.abc import Callable, Generator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, fields
@@ -28,7 +27,7 @@ from manifests.store import DatasetStore, Stage, read_stage, versions, write_who
 from training import checkpoints
 from training.admission import admit, kept
 from training.batches import Batches, fit
-from training.environment import ENVIRONMENT, deterministic, environment, only_deterministic
+from training.environment import ENVIRONMENT, deterministic, environment, library_versions, only_deterministic
 from training.features import cached
 from training.folders import BEST, FACTS, LAST, METRICS, key_settings, run_folder
 from training.folders import describe as describe  # for who names, finds and reads runs, and has torch loaded anyway
@@ -68,7 +67,6 @@ def train(
     listen = listen or Silent()
     shards = dataset.folder("transform", transform_key)
     index = read_index(shards)
-    check_class_names(settings, index.classes)
     folder = run_folder(dataset, settings, index)
     if read_stage(folder) and not restart:
         listen.said(f"run {folder.parent.name} is fresh: trained on these rows with these settings")
@@ -105,7 +103,8 @@ def seeded(seed: int, place: torch.device) -> Generator[None]:
 
 
 def made_model(settings: Train, index: Index, place: torch.device) -> Classifier:
-    """The classifier for these shards, on the device."""
+    """The classifier for these shards, on the device. UserError where the settings weigh a class that is not there."""
+    check_class_names(settings, index.classes)
     statistics = run_statistics(settings, index)
     return build(settings, classes=index.classes, contract=index.contract, statistics=statistics).to(place)
 
@@ -124,20 +123,20 @@ class Feeder:
         stop: Callable[[], bool],
         feature_cache: bool,
     ) -> None:
+        self.dataset = dataset
         self.shards = shards
         self.index = index
         self.model = model
         self.settings = settings
-        self._features = partial(_features, dataset, shards, index, model, settings, listen, stop)
+        self._listen = listen
+        self._stop = stop
         self._cache = feature_cache
-        self._say = listen.said
         self._opened: ExitStack | None = None
 
     def inputs(self) -> Inputs:
         """For the model as it is frozen now; what was given before is closed."""
         if self._opened is not None:
-            learning = sum(part.numel() for part in self.model.parameters() if part.requires_grad)
-            self._say(f"what was frozen begins to learn: {learning:,} parameters from here on")
+            self._listen.said(f"what was frozen begins to learn: {self.model.learning:,} parameters from here on")
         self.close()
         self._opened = ExitStack()
         settings, shards, forward = self.settings, self.shards, Classifier.outputs
@@ -151,6 +150,23 @@ class Feeder:
         if self.index.rows("val"):
             val = self._opened.enter_context(Batches(shards, "val", size, place, resident=both_fit))
         return Inputs(forward, learned, val)
+
+    def _features(self) -> Path:
+        """The shard set of the frozen backbone's features, made now if need be."""
+        self._listen.said("the backbone is frozen: each image passes it once, and the head learns from the features")
+        folder, was_there = cached(
+            self.dataset, self.shards, self.index, self.model, self.settings, progress=self._passing
+        )
+        self._listen.said(f"features {'of an earlier run' if was_there else 'are kept'}: {folder}")
+        return folder
+
+    def _passing(self, done: int, total: int) -> None:
+        if self._stop():
+            raise Interrupted(
+                f"stopped when asked to, after {done} of {total} images had passed the frozen backbone; "
+                "features are kept only whole, so the same command begins with them again."
+            )
+        self._listen.progress("frozen backbone", done, total)
 
     def __enter__(self) -> "Feeder":
         return self
@@ -228,31 +244,6 @@ def _finish(folder: Path, trainer: Trainer, index: Index) -> None:
     write_whole(folder / "stage.json", json.dumps(asdict(done), indent=1, ensure_ascii=False) + "\n")
 
 
-def _features(
-    dataset: DatasetStore,
-    shards: Path,
-    index: Index,
-    model: Classifier,
-    settings: Train,
-    listen: Listener,
-    stop: Callable[[], bool],
-) -> Path:
-    """The shard set of the frozen backbone's features, made now if need be."""
-
-    def progress(done: int, total: int) -> None:
-        if stop():
-            raise Interrupted(
-                f"stopped when asked to, after {done} of {total} images had passed the frozen backbone; "
-                "features are kept only whole, so the same command begins with them again."
-            )
-        listen.progress("frozen backbone", done, total)
-
-    listen.said("the backbone is frozen: each image passes it once, and the head learns from the features")
-    folder, was_there = cached(dataset, shards, index, model, settings, progress=progress)
-    listen.said(f"features {'of an earlier run' if was_there else 'are kept'}: {folder}")
-    return folder
-
-
 def write_metrics(folder: Path, records: list[Record]) -> None:
     """`metrics.csv`, a row an epoch; an empty cell where there is no validation split."""
     text = io.StringIO()
@@ -291,7 +282,7 @@ def _learning_later(model: Classifier, settings: Train) -> int | None:
     if settings.unfreeze_after is None:
         return None
     model.freeze(settings.unfreeze_to)
-    count = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
+    count = model.learning
     model.freeze(settings.freeze)
     return count
 
@@ -299,16 +290,14 @@ def _learning_later(model: Classifier, settings: Train) -> int | None:
 def _info(folder: Path, settings: Train, index: Index, model: Classifier) -> dict[str, Any]:
     """What `run.json` says, but for what `train` alone knows."""
     facts = checkpoints.model_facts(model, settings)
-    sizes = [(parameter.numel(), parameter.requires_grad) for parameter in model.parameters()]
     place = model.normalise.scale.device
-    libraries = {name: str(sys.modules[name].__version__) for name in ("torchvision", "timm") if name in sys.modules}
     return {"run": folder.parent.name, "key": folder.name, "dataset": index.dataset, "data": index.digest} | facts | {
-        "parameters": sum(size for size, _ in sizes),
-        "trainable": sum(size for size, learns in sizes if learns),
+        "parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "trainable": model.learning,
         "trainable_later": _learning_later(model, settings),
         "weights": key_settings(settings)["weights"],
         "licence": licence(settings),
         "device": f"{place} ({torch.cuda.get_device_name(place)})" if place.type == "cuda" else str(place),
-        "versions": versions() | libraries,
+        "versions": library_versions(),
         "rows": {split: index.rows(split) for split in index.splits},
     }  # fmt: skip

@@ -135,6 +135,8 @@ class TestEvidence:
     def test_an_export_agrees_with_us(self, trained: Path):
         said = json.loads(done("export", "--run", "small-seed0", "--verify", "6", "--json", cwd=trained))
         assert "model.onnx" in json.dumps(said)
+        assert said["agreement"]["images"] == said["agreement"]["model"]["same"] == 6
+        assert said["agreement"]["model"]["logits"] < 1e-4
         assert list(trained.glob("store/photos/exports/*/card.md"))
 
 

@@ -12,6 +12,7 @@ from etl.opened import Found, Opened, decoder_note, find, opened
 from manifests.errors import Exit, UserError
 from manifests.shards import open_rows, read_index
 from tests.makers import (
+    PIXELS,
     brought,
     class_folders,
     contract,
@@ -89,16 +90,7 @@ class TestFind:
 class TestPixels:
     """A file gives, bit for bit, the row that the transform made of it."""
 
-    @pytest.mark.parametrize(
-        "pixels",
-        [
-            {"size": 16},
-            {"size": "12x20", "resize": "pad", "interpolation": "lanczos", "channels": "gray"},
-            {"size": 16, "resize": "squash", "dtype": "float16", "normalise": "imagenet"},
-            {"size": 16, "dtype": "bfloat16", "normalise": "dataset"},
-            {"size": 16, "dtype": "float32", "normalise": "half"},
-        ],
-    )
+    @pytest.mark.parametrize("pixels", PIXELS)
     def test_it_is_the_row_of_the_shard(self, tmp_path: Path, pixels: dict[str, Any]):
         source = class_folders(tmp_path / "source", {"cat": 6, "dog": 6})
         write(source, {f"cat/{n}.jpg": jpeg_bytes(200 + n, 150, seed=900 + n) for n in range(4)})

@@ -17,7 +17,7 @@ from manifests.errors import Exit, UserError
 from manifests.pixels import NAMED, PixelContract
 from manifests.recipe import Train
 from manifests.shards import read_index
-from tests.makers import brought, class_folders, folder, jpeg_bytes, recipe, write
+from tests.makers import PIXELS, brought, class_folders, folder, jpeg_bytes, recipe, write
 from tests.training.makers import contract, full_disk
 from training.batches import in_order
 from training.evaluate import logits_in_order
@@ -58,15 +58,7 @@ def pictures(count: int, *, broken: tuple[int, ...] = ()) -> list[Read]:
 class TestSamePixels:
     """Predicting a source file gives the logits of its shard row."""
 
-    @pytest.mark.parametrize(
-        "pixels",
-        [
-            {"size": 16},
-            {"size": "12x20", "resize": "pad", "interpolation": "lanczos", "channels": "gray"},
-            {"size": 16, "resize": "squash", "dtype": "float16", "normalise": "imagenet"},
-            {"size": 16, "dtype": "bfloat16", "normalise": "dataset"},
-        ],
-    )
+    @pytest.mark.parametrize("pixels", PIXELS)
     def test_logits_of_a_file_are_those_of_its_row(self, tmp_path: Path, pixels: dict[str, Any]):
         source = class_folders(tmp_path / "source", {"cat": 6, "dog": 6})
         write(source, {f"cat/{n}.jpg": jpeg_bytes(200 + n, 150, seed=900 + n) for n in range(4)})

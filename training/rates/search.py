@@ -99,7 +99,7 @@ def curve(tried: Sequence[tuple[float, float]]) -> Curve:
     """The curve of what was tried. Raises UserError (exit 8) where the very first losses were not finite."""
     if len(tried) < FEWEST:
         raise UserError(
-            f"find-lr: the loss ran away after {len(tried)} steps, at a learning rate of {LOWEST:g}; "
+            f"the loss ran away after {len(tried)} steps, at a learning rate of {LOWEST:g}; "
             "look at the data, or at the normalisation.",
             Exit.DIVERGED,
         )

@@ -4,7 +4,6 @@ What the comparison says of them is `training.compare`.
 """
 
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -15,12 +14,11 @@ import polars as pl
 
 from manifests.errors import Exit, UserError, known
 from manifests.store import DatasetStore, Stage, read_stage
-from training.folders import BEST, FACTS, FIGURES, PREDICTIONS, evaluation_folder, newest, read_facts
+from training.folders import BEST, FACTS, FIGURES, PREDICTIONS, SEED, evaluation_folder, newest, read_facts
 from training.paired import Bools
+from training.report.evidence import read_predictions
 
 IMAGE = ["path", "sha256", "view"]  # what an image is known by, in every run
-SEED = re.compile(r"(?P<group>.+)-seed(?P<seed>\d+)")  # the name of a run that was repeated
-TEXT = ["path", "sha256", "class", "predicted"]  # a class may be named 7 or true
 
 
 @dataclass(frozen=True)
@@ -154,13 +152,12 @@ def read_entrant(folder: Path, split: str) -> Entrant:
         why = "of other weights than its present ones" if (place / FIGURES).is_file() else "missing"
         remedy = f"make it with: alacena evaluate --run {name} --split {split}"
         raise UserError(f"{place}: the evaluation is {why}; {remedy}", Exit.STALE)
-    return Entrant(name, folder, facts, stage, _figures(place), read_predictions(place / PREDICTIONS))
+    return Entrant(name, folder, facts, stage, _figures(place), numbered(read_predictions(place / PREDICTIONS)))
 
 
-def read_predictions(file: Path) -> pl.DataFrame:
-    kinds: dict[str, type[pl.DataType]] = dict.fromkeys(TEXT, pl.String)
-    table = pl.read_csv(file, schema_overrides=kinds, infer_schema_length=None, glob=False)
-    return table.with_columns(view=pl.int_range(pl.len()).over("path", "sha256"))
+def numbered(predictions: pl.DataFrame) -> pl.DataFrame:
+    """With `view`: which of the images with the same path and sha256 each is."""
+    return predictions.with_columns(view=pl.int_range(pl.len()).over("path", "sha256"))
 
 
 def aligned(first: Entrant, other: Entrant, split: str) -> Entrant:

@@ -24,6 +24,7 @@ LAST, BEST, FACTS, METRICS = "last.safetensors", "best.safetensors", "run.json",
 REPORT, DATA = "report.html", "data.csv"  # the page, and the numbers of its story of the data
 FIGURES, PREDICTIONS, CONFUSION = "metrics.json", "predictions.csv", "confusion.csv"  # of an evaluation
 CLASSES, CALIBRATION = "classes.csv", "calibration.csv"  # the same
+SEED = re.compile(r"(?P<group>.+)-seed(?P<seed>\d+)")  # how `Train.repeated` names the runs of several seeds
 NOT_IN_KEY = (
     "run",
     "reported",

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,14 +19,13 @@ from training.folders import (
     LAST,
     PREDICTIONS,
     REPORT,
+    SEED,
     describe,
     evaluation_folder,
     find_run,
     read_facts,
     run_folder,
 )
-
-SEED = re.compile(r"(.+)-seed\d+")  # how `Train.repeated` names the runs of several seeds
 
 
 @dataclass(frozen=True)
@@ -122,7 +120,7 @@ def seeds_of(rows: Sequence[dict[str, Any]]) -> list[tuple[str, str, str]]:
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in rows:
         if match := SEED.fullmatch(row["run"] or ""):
-            groups.setdefault(match[1], []).append(row)
+            groups.setdefault(match["group"], []).append(row)
     found: list[tuple[str, str, str]] = []
     for name, group in groups.items():
         values = [row["accuracy"] for row in group if row["accuracy"] is not None]

@@ -87,10 +87,8 @@ class Evidence:
 
         Raises UserError (exit 5) where predictions and shards do not list the same images in the same order.
         """
-        text = ["path", "sha256", "class", "predicted"]  # a class may be named 7 or true
         file = evaluation_folder(self.run, split) / PREDICTIONS
-        kinds = dict.fromkeys(text, pl.String)
-        table = pl.read_csv(file, schema_overrides=kinds, infer_schema_length=None, glob=False)
+        table = read_predictions(file)
         here = self.rows.filter(pl.col("split") == split)
         if not table["sha256"].equals(here["sha256"]):
             raise UserError(f"{file}: other images than in {self.shards}; run evaluate again.", Exit.STALE)
@@ -119,6 +117,12 @@ def _read_json(file: Path) -> dict[str, Any]:
         return json.loads(file.read_text("utf-8"))
     except ValueError:
         raise UserError(f"{file}: not readable as JSON; remove it and make it again.", Exit.STALE) from None
+
+
+def read_predictions(file: Path) -> pl.DataFrame:
+    """`predictions.csv`: a row an image, in the order of the shards. A class may be named 7 or true and stays text."""
+    kinds = dict.fromkeys(["path", "sha256", "class", "predicted"], pl.String)
+    return pl.read_csv(file, schema_overrides=kinds, infer_schema_length=None, glob=False)
 
 
 def read_epochs(run: Path) -> pl.DataFrame:

@@ -117,21 +117,29 @@ def decided(folder: Path) -> list[tuple[str, str]]:
 
 @contextmanager
 def held(page: "Page", status: int = 0) -> Generator[None]:
-    """The first decision of the block is on its way until its end; then it arrives, or is answered with a status."""
+    """The first decision of the block is on its way until its end; then it arrives, or is answered with a status.
+
+    However long the block takes: a page that loses patience sends the same again, and that waits too.
+    """
     waiting: list[Route] = []
+    over: list[bool] = []
 
     def wait(route: "Route") -> None:
-        waiting.append(route)
+        if over:
+            route.continue_()
+        else:
+            waiting.append(route)
 
-    page.route("**/decide", wait, times=1)
+    page.route("**/decide", wait)
     with page.expect_request("**/decide"):
         yield
     while not waiting:
         page.wait_for_timeout(10)
+    over.append(True)
     if status:
-        waiting[0].fulfill(status=status, body="no JSON")
+        waiting[-1].fulfill(status=status, body="no JSON")
     else:
-        waiting[0].continue_()
+        waiting[-1].continue_()
 
 
 class TestByKeyboard:

@@ -6,11 +6,12 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 CLOTHING = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "clothing"
+NOTHING: Mapping[str, float] = {}
 
 
 def photographs() -> Path:
@@ -18,6 +19,13 @@ def photographs() -> Path:
     if not CLOTHING.is_dir():
         sys.exit(f"{CLOTHING}: the photographs for the benchmarks are missing; nothing was measured.")
     return CLOTHING
+
+
+def arguments(rounds: int, quick: int) -> tuple[int, bool]:
+    """How many rounds, and whether in a hurry: `python -m benchmarks.X [ROUNDS] [--quick]`."""
+    words = [word for word in sys.argv[1:] if word != "--quick"]
+    is_quick = len(words) < len(sys.argv) - 1
+    return int(words[0]) if words else (quick if is_quick else rounds), is_quick
 
 
 def rounds(
@@ -36,8 +44,18 @@ def rounds(
     return seconds
 
 
-def report(title: str, seconds: dict[str, list[float]], amounts: dict[str, int], unit: str, against: str) -> None:
-    """A row a rival: its speed and its ratio to one of them, each as median (least to most) over the rounds."""
+def report(
+    title: str,
+    seconds: dict[str, list[float]],
+    amounts: dict[str, int],
+    unit: str,
+    against: str,
+    asked: Mapping[str, float] = NOTHING,
+) -> None:
+    """A row a rival: its speed and its ratio to one of them, each as median (least to most) over the rounds.
+
+    `asked` is the ratio that a rival should have at the least.
+    """
     print(f"\n{title}; {machine()}; n = {len(next(iter(seconds.values())))} rounds, median (least to most)")
     rows: dict[str, Any] = {}
     for name, times in seconds.items():
@@ -47,8 +65,10 @@ def report(title: str, seconds: dict[str, list[float]], amounts: dict[str, int],
         low, middle, high = _spread(speeds)
         least, ratio, most = _spread(ratios)
         speed = f"{middle:>10,.0f} {unit} ({low:,.0f} to {high:,.0f})"
-        print(f"  {name:<42} {speed}   {ratio:6.3f} ({least:.3f} to {most:.3f})")
-    print(json.dumps({"title": title, "unit": unit, "against": against, "machine": machine(), "rows": rows}))
+        wanted = f"   asked: {asked[name]:g}" if name in asked else ""
+        print(f"  {name:<42} {speed}   {ratio:6.3f} ({least:.3f} to {most:.3f}){wanted}")
+    facts = {"title": title, "unit": unit, "against": against, "asked": dict(asked), "machine": machine()}
+    print(json.dumps(facts | {"rows": rows}))
 
 
 def _spread(values: list[float]) -> tuple[float, float, float]:

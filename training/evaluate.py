@@ -43,7 +43,7 @@ if TYPE_CHECKING:  # torch takes seconds to import, and the report needs none of
     import torch
     from torch import Tensor, nn
 
-    from training.batches import Batch
+    from training.mapped import Batch
     from training.models import Classifier
 
 FROM_FEATURES = (

@@ -29,6 +29,11 @@ class Normalise(nn.Module):
     """(B, H, W, C) as stored → (B, C, H, W) float32, channels last in memory, so that no pixel moves.
 
     uint8 in [0, 255] becomes (value / 255 - mean) / deviation; floats are stored normalised and only change type.
+
+    On the CPU every call gives the same memory: it holds until the next call, and where a backward pass still needs
+    what was there before, torch says so. Measured on two cores (AMD EPYC, batches of 32 at 224×224×3, µs an image,
+    gathering it included): 44 in the same memory line by line (n = 3), 60 in fresh memory and 166 channel by channel
+    (n = 12).
     """
 
     def __init__(self, name: str, statistics: Statistics, *, is_stored: bool) -> None:
@@ -39,13 +44,27 @@ class Normalise(nn.Module):
         mean, deviation = (torch.tensor(part, dtype=torch.float64).view(-1, 1, 1) for part in statistics)
         self.register_buffer("scale", (1 / (255 * deviation)).float(), persistent=False)
         self.register_buffer("shift", (-mean / deviation).float(), persistent=False)
+        self._room = torch.empty(0)  # of the largest batch so far
 
     scale: Tensor
     shift: Tensor
 
     def forward(self, images: Tensor) -> Tensor:
-        values = images.permute(0, 3, 1, 2).float()
-        return values if self.is_stored else values.mul_(self.scale).add_(self.shift)
+        if self.is_stored:
+            return images.permute(0, 3, 1, 2).float()
+        lines = images.flatten(2)  # (B, H, W·C): channels in the innermost place would be three numbers at a time
+        scale, shift = (part.flatten().repeat(images.shape[2]) for part in (self.scale, self.shift))
+        if images.device.type != "cpu" or torch.compiler.is_compiling():
+            values = lines.float().mul_(scale).add_(shift)
+        else:
+            values = self._same_memory(lines).copy_(lines).mul_(scale).add_(shift)
+        return values.view(images.shape).permute(0, 3, 1, 2)
+
+    def _same_memory(self, lines: Tensor) -> Tensor:
+        if self._room.numel() < lines.numel():
+            with torch.inference_mode(False):  # what is made in that mode can be used in no other
+                self._room = torch.empty(lines.numel())
+        return self._room[: lines.numel()].view(lines.shape)
 
 
 class Classifier(nn.Module):
@@ -164,7 +183,9 @@ def try_on(settings: Train, pixels: Transform) -> None:
         height=height, width=width, resize=pixels.resize, interpolation=pixels.interpolation,
         channels=pixels.channels, dtype="uint8", decoder="none",
     )  # fmt: skip
-    made = partial(build, bare, classes=("one", "other"), contract=contract, statistics=((0.0,), (1.0,)), load=False)
+    channels = contract.shape[2]
+    plain = (0.0,) * channels, (1.0,) * channels
+    made = partial(build, bare, classes=("one", "other"), contract=contract, statistics=plain, load=False)
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"):

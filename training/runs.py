@@ -27,7 +27,14 @@ from manifests.store import DatasetStore, Stage, read_stage, versions, write_who
 from training import checkpoints
 from training.admission import admit, kept
 from training.batches import Batches, fit
-from training.environment import ENVIRONMENT, deterministic, environment, library_versions, only_deterministic
+from training.environment import (
+    ENVIRONMENT,
+    deterministic,
+    environment,
+    keep_freed_memory,
+    library_versions,
+    only_deterministic,
+)
 from training.features import cached
 from training.folders import BEST, FACTS, LAST, METRICS, key_settings, run_folder
 from training.folders import describe as describe  # for who names, finds and reads runs, and has torch loaded anyway
@@ -263,7 +270,11 @@ def run_statistics(settings: Train, index: Index) -> Statistics:
 
 
 def chosen_device(name: str) -> torch.device:
-    """`auto` is the first GPU where there is one, else the CPU. UserError for all but these two kinds."""
+    """`auto` is the first GPU where there is one, else the CPU. UserError for all but these two kinds.
+
+    Whoever computes asks here first: so this process keeps the memory that it frees from now on.
+    """
+    keep_freed_memory()
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if name.partition(":")[0] not in {"cpu", "cuda"}:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 Numbers = npt.NDArray[np.int64]  # row numbers in a split
+NOTHING: Numbers = np.empty(0, np.int64)
 
 
 class Turns:

@@ -1,3 +1,4 @@
+import os
 import tempfile
 import threading
 import time
@@ -13,7 +14,11 @@ from hypothesis import strategies as st
 
 from manifests.errors import Exit, UserError
 from tests.training.makers import everything, shard_set
-from training.batches import RESIDENT_SHARE, RING, Batches, fit, in_order, permutation
+from training.batches import RESIDENT_SHARE, Batches, fit, in_order, permutation
+from training.mapped import Mapped
+from training.ring import RING
+
+KINDS = [{"ahead": False}, {"ahead": True}, {"resident": True}]  # as on the CPU, streaming to a GPU, lying on a GPU
 
 
 def bits(images: torch.Tensor) -> np.ndarray[Any, Any]:
@@ -44,17 +49,17 @@ class TestGather:
         cuts=st.lists(st.integers(1, 9), min_size=1, max_size=5),
         size=st.integers(1, 12),
         seed=st.none() | st.integers(0, 9),
-        resident=st.booleans(),
+        kind=st.sampled_from(KINDS),
         side=st.sampled_from([3, 4]),  # rows of 27 bytes and of 48: read as bytes and as words
     )
     def test_every_row_once_and_as_stored(
-        self, cuts: list[int], size: int, seed: int | None, resident: bool, side: int
+        self, cuts: list[int], size: int, seed: int | None, kind: Any, side: int
     ) -> None:
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
             shard_set(folder, rows={"train": tuple(cuts)}, size=side)
             images, labels = everything(folder, "train")
-            with Batches(folder, "train", size, "cpu", seed=seed, resident=resident) as batches:
+            with Batches(folder, "train", size, "cpu", seed=seed, **kind) as batches:
                 order = np.arange(len(labels)) if seed is None else permutation(len(labels), seed, 7)
                 wanted = [np.sort(order[a:b]) for a, b in pairwise(batches.cuts)]
                 seen = [(bits(x), y.tolist()) for x, y in batches.epoch(7)]
@@ -81,10 +86,10 @@ class TestGather:
         with Batches(tmp_path, "train", 8, "cpu", seed=0) as batches:
             assert [len(y) for _, y in batches.epoch()] == [8, 9]
 
-    @pytest.mark.parametrize("resident", [True, False])
-    def test_an_epoch_can_begin_at_any_batch(self, tmp_path: Path, resident: bool) -> None:
+    @pytest.mark.parametrize("kind", KINDS)
+    def test_an_epoch_can_begin_at_any_batch(self, tmp_path: Path, kind: Any) -> None:
         shard_set(tmp_path)
-        with Batches(tmp_path, "train", 4, "cpu", seed=3, resident=resident) as batches:
+        with Batches(tmp_path, "train", 4, "cpu", seed=3, **kind) as batches:
             whole = [bits(x).tobytes() for x, _ in batches.epoch(2)]
             for start in range(batches.steps + 1):
                 assert whole[start:] == [bits(x).tobytes() for x, _ in batches.epoch(2, start)]
@@ -98,21 +103,111 @@ class TestGather:
 class TestMemory:
     """Buffers go round; a batch is the caller's until the next is asked for."""
 
-    @pytest.mark.parametrize("resident", [True, False])
-    def test_no_epoch_allocates(self, tmp_path: Path, resident: bool) -> None:
+    @pytest.mark.parametrize(("kind", "buffers"), [(KINDS[0], 1), (KINDS[1], RING), (KINDS[2], 1)])
+    def test_no_epoch_allocates(self, tmp_path: Path, kind: Any, buffers: int) -> None:
         shard_set(tmp_path)
-        with Batches(tmp_path, "train", 4, "cpu", seed=0, resident=resident) as batches:
+        with Batches(tmp_path, "train", 4, "cpu", seed=0, **kind) as batches:
             places = [{(x.data_ptr(), y.data_ptr()) for x, y in batches.epoch(epoch)} for epoch in range(5)]
-        assert len(set().union(*places)) == (1 if resident else RING)
+        assert len(set().union(*places)) == buffers
 
     def test_a_batch_stays_as_it_is_until_the_next_is_asked_for(self, tmp_path: Path) -> None:
         shard_set(tmp_path)
-        with Batches(tmp_path, "train", 4, "cpu", seed=0) as batches:
+        with Batches(tmp_path, "train", 4, "cpu", seed=0, ahead=True) as batches:
             for images, labels in batches.epoch():
                 before = bits(images), labels.clone()
                 time.sleep(0.01)  # the thread fills every other buffer meanwhile
                 assert np.array_equal(before[0], bits(images))
                 assert torch.equal(before[1], labels)
+
+    def test_a_split_larger_than_the_buffers_does_not_make_the_process_grow(self, tmp_path: Path) -> None:
+        if not Path("/proc/self/status").exists():
+            pytest.skip("needs /proc")
+        index = shard_set(tmp_path, rows={"train": (400, 400)}, size=128)  # 39 MB in batches of 2 MB
+        size = sum(shard.bytes for shard in index.splits["train"])
+        with Batches(tmp_path, "train", 40, "cpu", seed=0) as batches:
+            list(batches.epoch(1))
+            before = own_memory()
+            list(batches.epoch(2))
+            assert own_memory() - before < size / 10
+
+
+def own_memory() -> int:
+    """Bytes of this process's own: mapped files are the kernel's, which takes them back when it likes."""
+    line = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("RssAnon"))
+    return int(line.split()[1]) * 1024
+
+
+class TestReadingAhead:
+    """What is not in memory is asked for before it is needed; what is asked for changes nothing else."""
+
+    def test_a_plan_comes_out_as_it_went_in(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        shard_set(tmp_path, rows={"train": (9, 6)})
+        monkeypatch.setattr("training.mapped.AHEAD", 500)  # bytes: less than three rows
+        plan = [np.array([0, 3]), np.array([8, 9, 10]), np.array([14])]
+        assert [each.tolist() for each in Mapped(tmp_path, "train").read_ahead(plan)] == [
+            each.tolist() for each in plan
+        ]
+
+    def test_rows_that_the_cache_lost_are_there_after_asking(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        if not hasattr(os, "RWF_NOWAIT"):
+            pytest.skip("needs Linux")
+        shard_set(tmp_path, rows={"train": (40, 60)}, size=64)
+        mapped = Mapped(tmp_path, "train")
+        disk = mapped._disk  # pyright: ignore[reportPrivateUsage] # what the kernel holds has no public face
+        monkeypatch.setattr("training.mapped.CACHE_SHARE", 0.0)  # no room for all of it
+        forget(tmp_path)
+        if disk.has(1, 30):
+            pytest.skip("this file system forgets nothing")
+        list(mapped.read_ahead([np.array([5, 70, 71])]))
+        deadline = time.monotonic() + 10
+        while not (disk.has(0, 5) and disk.has(1, 30) and disk.has(1, 31)):
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    def test_all_of_the_split_is_read_where_there_is_room_for_it(self, tmp_path: Path) -> None:
+        if not hasattr(os, "RWF_NOWAIT"):
+            pytest.skip("needs Linux")
+        shard_set(tmp_path, rows={"train": (40, 60)}, size=64)
+        mapped = Mapped(tmp_path, "train")
+        disk = mapped._disk  # pyright: ignore[reportPrivateUsage] # what the kernel holds has no public face
+        forget(tmp_path)
+        if disk.has(0, 5):
+            pytest.skip("this file system forgets nothing")
+        list(mapped.read_ahead([np.array([5])]))
+        assert [disk.has(shard, row) for shard, row in ((0, 0), (0, 39), (1, 0), (1, 59))] == [True] * 4
+
+    def test_a_cold_epoch_is_the_same_as_a_warm_one(self, tmp_path: Path) -> None:
+        shard_set(tmp_path, rows={"train": (40, 60)}, size=32)
+        with Batches(tmp_path, "train", 8, "cpu", seed=1) as batches:
+            warm = [bits(x).tobytes() for x, _ in batches.epoch(1)]
+            forget(tmp_path)
+            assert warm == [bits(x).tobytes() for x, _ in batches.epoch(1)]
+
+    def test_closing_closes_the_files(self, tmp_path: Path) -> None:
+        folder = Path("/proc/self/fd")
+        if not folder.exists():
+            pytest.skip("needs /proc")
+        shard_set(tmp_path)
+        batches = Batches(tmp_path, "train", 8, "cpu", seed=1)
+
+        def held() -> list[str]:
+            return [str(each.readlink()) for each in folder.iterdir() if each.is_symlink()]
+
+        assert any(str(tmp_path) in file for file in held())
+        batches.close()
+        assert not any(str(tmp_path) in file for file in held())
+
+
+def forget(folder: Path) -> None:
+    """Have the kernel drop the shards from its page cache, as far as it will."""
+    for file in folder.glob("*.safetensors"):
+        handle = os.open(file, os.O_RDONLY)
+        os.fsync(handle)
+        if hasattr(os, "posix_fadvise"):
+            os.posix_fadvise(handle, 0, 0, os.POSIX_FADV_DONTNEED)
+        os.close(handle)
 
 
 class TestFit:
@@ -142,7 +237,7 @@ class TestEnds:
 
     def test_a_loop_that_is_left_ends_its_thread(self, tmp_path: Path) -> None:
         shard_set(tmp_path)
-        with Batches(tmp_path, "train", 2, "cpu", seed=0) as batches:
+        with Batches(tmp_path, "train", 2, "cpu", seed=0, ahead=True) as batches:
             for _ in batches.epoch():
                 assert threads() == 1
                 break
@@ -152,7 +247,7 @@ class TestEnds:
         shard_set(tmp_path)
 
         def broken() -> None:
-            with Batches(tmp_path, "train", 2, "cpu", seed=0) as batches:
+            with Batches(tmp_path, "train", 2, "cpu", seed=0, ahead=True) as batches:
                 for _ in batches.epoch():
                     raise ZeroDivisionError
 
@@ -162,7 +257,7 @@ class TestEnds:
 
     def test_a_new_epoch_ends_the_one_before(self, tmp_path: Path) -> None:
         shard_set(tmp_path)
-        with Batches(tmp_path, "train", 2, "cpu", seed=0) as batches:
+        with Batches(tmp_path, "train", 2, "cpu", seed=0, ahead=True) as batches:
             first = batches.epoch(1)
             next(first)
             assert len(list(batches.epoch(2))) == batches.steps
@@ -173,7 +268,7 @@ class TestEnds:
         if not maps.exists():
             pytest.skip("needs /proc")
         shard_set(tmp_path)
-        batches = Batches(tmp_path, "train", 2, "cpu", seed=0)
+        batches = Batches(tmp_path, "train", 2, "cpu", seed=0, ahead=True)
         list(batches.epoch())
         assert str(tmp_path) in maps.read_text()
         batches.close()
@@ -183,9 +278,9 @@ class TestEnds:
 
     def test_what_goes_wrong_in_the_thread_reaches_the_caller(self, tmp_path: Path) -> None:
         shard_set(tmp_path)
-        with Batches(tmp_path, "train", 4, "cpu") as batches:
+        with Batches(tmp_path, "train", 4, "cpu", ahead=True) as batches:
             source = batches._source  # pyright: ignore[reportPrivateUsage] # the public plan cannot go wrong
-            with pytest.raises(ValueError, match="too deep"):
+            with pytest.raises(TypeError, match="0-dimensional"):
                 list(source.batches(iter([np.arange(4), np.zeros((1, 1, 1), np.int64)])))
             assert threads() == 0
 

@@ -41,6 +41,25 @@ class TestNormalise:
         wanted = (images.permute(0, 3, 1, 2) / 255 - mean) / deviation
         torch.testing.assert_close(model(normalise=name).normalise(images), wanted, atol=1e-6, rtol=1e-5)
 
+    def test_lines_are_scaled_as_channels_are_bit_for_bit(self) -> None:
+        normalise, images = model(normalise="imagenet").normalise, pictures(5)
+        assert torch.equal(images.permute(0, 3, 1, 2).float() * normalise.scale + normalise.shift, normalise(images))
+
+    def test_the_memory_is_the_same_each_time_and_grows_with_the_batch(self) -> None:
+        normalise = model(normalise="imagenet").normalise
+        with torch.inference_mode():
+            small, large = normalise(pictures(2)).clone(), normalise(pictures(5)).data_ptr()
+        again = normalise(pictures(2))  # outside of that mode, and smaller
+        assert torch.equal(small, again)
+        assert again.data_ptr() == large
+
+    def test_a_backward_pass_that_came_too_late_is_refused(self) -> None:
+        found = model(widths="8").train()
+        early = found(pictures(2)).sum()
+        found(pictures(2))
+        with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+            early.backward()
+
     def test_the_result_is_channels_last_in_memory(self) -> None:
         assert model().normalise(pictures()).is_contiguous(memory_format=torch.channels_last)
 

@@ -8,7 +8,7 @@ import importlib.util
 import os
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # Outside the environment that make made, where the packages are not: go there.
 if __name__ == "__main__" and not all(map(importlib.util.find_spec, ("imagehash", "polars", "torch", "typer"))):
@@ -24,9 +24,11 @@ from manifests.commands import STORE, Call, app, argument, command, option
 from manifests.console import plain, table
 from manifests.errors import Exit, UserError
 from manifests.progress import silent
-from manifests.recipe import COMMAND_LINE, RECIPES, Extract, Recipe, Train, checked, read_recipe, run_transform
 from manifests.store import DatasetStore
 from training.commands import DEVICE, RUN, SPLIT, check_tracker, learn, limit, one_batch, resumed, spread
+
+if TYPE_CHECKING:
+    from manifests.recipe import Recipe, Train
 
 CACHE = "Pass each image through a frozen backbone every epoch."
 
@@ -34,7 +36,7 @@ CACHE = "Pass each image through a frozen backbone every epoch."
 @command("alacena train --model simple --epochs 8", stage="train")
 def train(
     call: Call,
-    settings: Train,
+    settings: "Train",
     resume: bool = option(
         "Go on with the unfinished run of these settings, or with one of fewer epochs.", "--resume", default=False
     ),
@@ -86,8 +88,9 @@ def train(
     call.face.result({"run": run.run, "folder": str(folders[-1]), "folders": [str(folder) for folder in folders]})
 
 
-def shards_of(call: Call, recipe: Recipe, run: Train, workers: int | None) -> Any:
+def shards_of(call: Call, recipe: "Recipe", run: "Train", workers: int | None) -> Any:
     """The transform stage that a run learns from, made if need be; after a look at whether the model can take it."""
+    from manifests.recipe import run_transform
     from training.catalog import check
     from training.models import try_on
 
@@ -99,7 +102,7 @@ def shards_of(call: Call, recipe: Recipe, run: Train, workers: int | None) -> An
 @command("alacena find-lr --model simple", stage="train", name="find-lr")
 def find_lr(
     call: Call,
-    settings: Train,
+    settings: "Train",
     output: Path | None = option(
         "Where the curve goes, as HTML and CSV. [default: in the store]", "--output", metavar="FILE"
     ),
@@ -210,6 +213,7 @@ def suggest(
 
     Each image is judged by a classifier on the features of a frozen backbone that has not seen it.
     """
+    from manifests.recipe import COMMAND_LINE, Train, checked
     from training.catalog import check
     from training.folders import find_run, read_facts
     from training.suggest import FILE, read_suggestions, suggested
@@ -254,7 +258,7 @@ def run(
     call.face.result({"dataset": wanted.dataset, "runs": run_all(call, wanted, device, workers)})
 
 
-def hold(call: Call, wanted: Recipe, recipe: Path | None, workers: int | None) -> None:
+def hold(call: Call, wanted: "Recipe", recipe: Path | None, workers: int | None) -> None:
     """Make the stages one by one, and stop at the first that is not what the lock says."""
     from etl.lock import Held, lock_file
 
@@ -263,16 +267,15 @@ def hold(call: Call, wanted: Recipe, recipe: Path | None, workers: int | None) -
     call.face.say(f"{file}: every stage is what it says")
 
 
-def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> list[dict[str, Any]]:
+def run_all(call: Call, wanted: "Recipe", device: str, workers: int | None) -> list[dict[str, Any]]:
     """Everything a recipe asks for that is not there; its runs as rows of a table."""
-    from training.display import runs_shown
-
     steps, rows = state(call, wanted)
     for step in steps if all(step.is_fresh for step in steps) else ():
         call.face.say(f"{step.stage}: fresh, nothing to do")
     for row in rows:
         call.face.say(f"run {row['run']}: {row['state']}" + (", nothing to do" if row["state"] == "fresh" else ""))
     if not all(step.is_fresh for step in steps) or any(row["state"] != "fresh" for row in rows):
+        from manifests.recipe import run_transform
         from training.catalog import check
         from training.models import try_on
 
@@ -288,15 +291,18 @@ def run_all(call: Call, wanted: Recipe, device: str, workers: int | None) -> lis
     else:
         keep(call, wanted)
     if rows:
+        from training.display import runs_shown
+
         call.face.show("", *runs_shown(rows))
     return rows
 
 
-def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> Recipe:
+def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> "Recipe":
     """The recipe of a file, or of those that come along by its name, overridden by flags; or what is in force."""
     if file is None:
         return asked(call)
-    from etl.pipeline import check
+    from etl.pipeline import check, is_in_force
+    from manifests.recipe import RECIPES, Extract, checked, read_recipe
 
     shipped = RECIPES / f"{file}.toml"
     stated = read_recipe(shipped if not file.exists() and shipped.is_file() else file)
@@ -313,7 +319,8 @@ def recipe_in_force(call: Call, file: Path | None, source: list[str] | None) -> 
         from training.results import named
 
         wanted = wanted.model_copy(update={"runs": tuple(named(run) for run in wanted.runs)})
-    check(wanted, f"{file}: ")
+    if not is_in_force(wanted, DatasetStore(call.store / wanted.dataset)):
+        check(wanted, f"{file}: ")
     return wanted
 
 
@@ -325,8 +332,9 @@ def decision_lists(call: Call, dataset: str) -> tuple[str, ...]:
     return asked(Call(call.face, call.store, dataset)).curate.reject if known else ()
 
 
-def made_runs(call: Call, wanted: Recipe, workers: int | None) -> list[Any]:
+def made_runs(call: Call, wanted: "Recipe", workers: int | None) -> list[Any]:
     """The runs of a recipe, on shards that are up to date."""
+    from manifests.recipe import run_transform
     from training.results import run_of
 
     shards: dict[Any, str] = {}
@@ -446,6 +454,7 @@ def demo(
 ) -> None:
     """Draw a small data set with faults planted in it, run everything on it, and say what was planted and found."""
     from etl.demo import findings, plant
+    from manifests.recipe import RECIPES
     from manifests.table import read_table
 
     photos = folder / "photos"
@@ -473,28 +482,33 @@ def status(call: Call) -> None:
     show_status(call, asked(call))
 
 
-def state(call: Call, wanted: Recipe) -> tuple[list[Any], list[dict[str, Any]]]:
+def state(call: Call, wanted: "Recipe") -> tuple[list[Any], list[dict[str, Any]]]:
     """Each stage as a step, and each run as a row: what is there and what is not."""
     from etl.pipeline import plan
-    from training.results import run_of
 
     dataset = DatasetStore(call.store / wanted.dataset)
     steps = list(plan(wanted, dataset))
     shards = {step.settings.model_dump_json(): step.key for step in steps if step.stage == "transform" and step.found}
-    rows: list[dict[str, Any]] = []
-    for one in wanted.every_run:
-        key = shards.get(run_transform(wanted.transform, one).model_dump_json())
-        rows.append(run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "waits for its shards"})
-    return steps, rows
+    return steps, [run_state(dataset, wanted, one, shards) for one in wanted.every_run]
 
 
-def show_status(call: Call, wanted: Recipe) -> None:
+def run_state(dataset: DatasetStore, wanted: "Recipe", one: "Train", shards: dict[str, Any]) -> dict[str, Any]:
+    """A run as a row; `shards`: transform settings → key, of those that are there."""
+    from manifests.recipe import run_transform
+    from training.results import run_of
+
+    key = shards.get(run_transform(wanted.transform, one).model_dump_json())
+    return run_of(dataset, one, key).summary() if key else {"run": one.run, "state": "waits for its shards"}
+
+
+def show_status(call: Call, wanted: "Recipe") -> None:
     from etl.display import statuses
-    from training.display import runs_shown
 
     steps, runs = state(call, wanted)
     call.face.show(f"[bold]{plain(wanted.dataset)}[/bold] in {plain(str(call.store))}", statuses(steps))
     if runs:
+        from training.display import runs_shown
+
         call.face.show("", *runs_shown(runs))
     stages = [{"stage": s.stage, "fresh": s.is_fresh, "why": s.why, "key": s.key, "seconds": s.seconds} for s in steps]
     call.face.result({"dataset": wanted.dataset, "stages": stages, "runs": runs})

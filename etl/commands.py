@@ -3,21 +3,22 @@
 A command parses, calls one function and prints. The heavy packages are imported by the command that needs them.
 """
 
-import webbrowser
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manifests.commands import Call, argument, command, option
 from manifests.console import duration, plain
 from manifests.errors import Exit, UserError
-from manifests.recipe import Curate, Extract, Recipe, Settings, checked
 from manifests.store import DatasetStore, dataset_names
+
+if TYPE_CHECKING:
+    from manifests.recipe import Curate, Extract, Recipe, Settings
 
 WORKERS = option("Processes that decode; any number gives the same bytes. [default: one a core]", metavar="N", min=0)
 
 
-def asked(call: Call) -> Recipe:
+def asked(call: Call) -> "Recipe":
     """What is in force for the data set of this call."""
     from etl.pipeline import read_asked
 
@@ -26,7 +27,7 @@ def asked(call: Call) -> Recipe:
 
 def make(
     call: Call,
-    recipe: Recipe,
+    recipe: "Recipe",
     until: str,
     workers: int | None,
     *,
@@ -56,7 +57,7 @@ def make(
     return bring(recipe, site, until, tell, retry=retry)
 
 
-def keep(call: Call, recipe: Recipe) -> None:
+def keep(call: Call, recipe: "Recipe") -> None:
     """From now on, this is in force."""
     from etl.pipeline import remember
 
@@ -66,7 +67,7 @@ def keep(call: Call, recipe: Recipe) -> None:
 @command("alacena extract ~/Downloads/clothing --dataset clothing", stage="extract", without=("source",))
 def extract(
     call: Call,
-    settings: Extract,
+    settings: "Extract",
     sources: list[str] | None = argument(
         "Folder or archive; CLASS=PATH gives all images of PATH one class.", "SOURCE…"
     ),
@@ -75,6 +76,7 @@ def extract(
     """Find and open every file of a source once: what it is, or why it cannot be used."""
     from etl import display
     from etl.pipeline import read_asked
+    from manifests.recipe import Extract, Recipe, checked
 
     if sources:
         settings = checked(Extract, settings.asked() | {"source": sources}, "the command line", Exit.USAGE)
@@ -93,7 +95,7 @@ def extract(
 @command("alacena curate --max-per-class 400", stage="curate")
 def curate(
     call: Call,
-    settings: Curate,
+    settings: "Curate",
     explain: bool = option(
         "Say what each rule and each fault would reject, and change nothing.", "--explain", default=False
     ),
@@ -135,7 +137,7 @@ def last_curation(dataset: DatasetStore) -> Any:
     return next((step.found for step in steps if step.stage == "curate"), None)
 
 
-def show_explained(call: Call, recipe: Recipe, workers: int | None) -> None:
+def show_explained(call: Call, recipe: "Recipe", workers: int | None) -> None:
     """What the rules would reject by these settings, and what each fault would, asked for or not."""
     from etl import display
     from etl.explain import explained
@@ -175,13 +177,15 @@ def review(
         call.face.show(f"Review {plain(dataset.name)} at [bold]{address}[/bold]", f"Decisions: {plain(str(file))}")
         call.face.say("Ctrl-C ends it; then: alacena curate")
         if open_page:
+            import webbrowser
+
             webbrowser.open(address)
 
     serve(dataset, recipe, file, port=port, ready=ready)
 
 
 @command("alacena augment --copies 2 --policy light", stage="augment")
-def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+def augment(call: Call, settings: "Settings", workers: int | None = WORKERS) -> None:
     """Decide which augmented views each training image gets; the transform makes their pixels."""
     from etl import display
 
@@ -193,7 +197,7 @@ def augment(call: Call, settings: Settings, workers: int | None = WORKERS) -> No
 
 
 @command("alacena transform --size 224", stage="transform")
-def transform(call: Call, settings: Settings, workers: int | None = WORKERS) -> None:
+def transform(call: Call, settings: "Settings", workers: int | None = WORKERS) -> None:
     """Decode every view once and write the tensor shards that training reads."""
     from etl import display
     from manifests.shards import read_index

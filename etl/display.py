@@ -3,21 +3,21 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
 from etl.funnel import flow
 from etl.steps import Step
 from manifests.console import duration, plain, table
 from manifests.recipe import SPLITS
 from manifests.store import Stage
 
-if TYPE_CHECKING:  # it brings polars, which status does without
+if TYPE_CHECKING:  # they bring polars, which status does without, and rich, which is imported to draw
+    from rich.table import Table
+
     from etl.explain import Explanation
 
 SHOWN = 12  # conflicts or entries named on screen; all of them are in the table
 
 
-def extracted(stage: Stage) -> Iterable[str | Table]:
+def extracted(stage: Stage) -> Iterable["str | Table"]:
     counts = stage.counts
     yield from (f"Layout {line}" for line in map(plain, counts["layouts"]))
     yield from (f"Note: {plain(note)}" for note in counts["notes"])
@@ -28,7 +28,7 @@ def extracted(stage: Stage) -> Iterable[str | Table]:
     yield table(("", ""), rows)
 
 
-def curated(stage: Stage) -> Iterable[str | Table]:
+def curated(stage: Stage) -> Iterable["str | Table"]:
     counts = stage.counts
     rows: list[tuple[str, int]] = [("found", counts["found"])]
     rows += [(f"– {kind}", count) for step in flow(counts) for kind, count in step.kinds.items()]
@@ -62,7 +62,7 @@ def since(before: Stage | None, after: Stage) -> Iterable[str]:
     yield f"\nSince the curation before: {what}. Image by image: alacena diff"
 
 
-def explained(found: "Explanation") -> Iterable[str | Table]:
+def explained(found: "Explanation") -> Iterable["str | Table"]:
     """What the rules would reject, and what each fault would."""
     if found.refused:
         yield f"[bold]With these settings curate would refuse:[/bold] {plain(found.refused)}\n"
@@ -94,7 +94,7 @@ def _listed(title: str, lines: list[str]) -> Iterable[str]:
             yield f"  … and {len(lines) - SHOWN} more"
 
 
-def augmented(stage: Stage) -> Iterable[str | Table]:
+def augmented(stage: Stage) -> Iterable["str | Table"]:
     counts = stage.counts
     plain = counts["views"] - counts["augmented"]
     yield f"{counts['views']:,} views: {plain:,} as they are, {counts['augmented']:,} augmented (train only)"
@@ -102,7 +102,7 @@ def augmented(stage: Stage) -> Iterable[str | Table]:
     yield table(("class", *SPLITS), body)
 
 
-def transformed(stage: Stage, index: Any) -> Iterable[str | Table]:
+def transformed(stage: Stage, index: Any) -> Iterable["str | Table"]:
     """`index`: manifests.shards.Index."""
     counts, contract = stage.counts, index.contract
     height, width, channels = contract.shape
@@ -125,7 +125,7 @@ def transformed(stage: Stage, index: Any) -> Iterable[str | Table]:
     yield f"digest {stage.digest}"
 
 
-def statuses(steps: Iterable[Step]) -> Table:
+def statuses(steps: Iterable[Step]) -> "Table":
     rows = [
         (
             step.stage,

@@ -49,7 +49,7 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
     spool = dataset.root / "spool"
     if spooled := {file.name for file in spool.glob("*")}:
         sources = [each.container for each in listings(asked.extract, spool)]
-        used = {source.path.name for source in sources if isinstance(source, Tar)}
+        used = {file.name for each in sources if isinstance(each, Tar) for file in (each.path, each.listing)}
         found += [_unused(spool / name, "an archive that is no source any more") for name in sorted(spooled - used)]
     return found
 

@@ -1,4 +1,7 @@
-"""What a person sees: results on stdout, progress and remarks on stderr. Rich on a terminal, plain lines elsewhere."""
+"""What a person sees: results on stdout, progress and remarks on stderr. Rich on a terminal, plain lines elsewhere.
+
+Rich is imported when something is drawn: a command that only remarks that there is nothing to do starts without it.
+"""
 
 import json
 import sys
@@ -6,23 +9,27 @@ import time
 from collections.abc import Generator, Iterable, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
-from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bars
-from rich.table import Table
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress as Bars
+    from rich.table import Table
 
 LINE_SECONDS = 30.0  # between two lines of progress where there is no terminal
 NARROW = 100  # columns of a table that goes to no terminal
 
 
-class Pipe(Console):
+def console(**options: Any) -> "Console":
     """A console whose reader may go away, which is no failure: rich would end the process with exit code 1."""
+    from rich.console import Console
 
-    def on_broken_pipe(self) -> None:
-        raise BrokenPipeError
+    class Pipe(Console):
+        def on_broken_pipe(self) -> None:
+            raise BrokenPipeError
+
+    return Pipe(highlight=False, emoji=False, **options)
 
 
 @dataclass
@@ -35,18 +42,22 @@ class Face:
         default_factory=dict[str, tuple[float, int]]
     )  # when, and after how many
     told: dict[str, float] = field(default_factory=dict[str, float])  # progress: when each was last told
-    bars: Bars | None = None
+    may_draw: bool = False  # bars, where there is a terminal
+    bars: "Bars | None" = None
 
-    def __post_init__(self) -> None:
-        width = None if sys.stdout.isatty() else NARROW
-        self.out = Pipe(highlight=False, width=width, soft_wrap=False)
-        self.err = Pipe(stderr=True, highlight=False, soft_wrap=True)
+    @cached_property
+    def out(self) -> "Console":
+        return console(width=None if sys.stdout.isatty() else NARROW, soft_wrap=False)
+
+    @cached_property
+    def err(self) -> "Console":
+        return console(stderr=True, soft_wrap=True)
 
     def say(self, line: str) -> None:
-        """A remark on stderr; markup in it is not read."""
+        """A remark on stderr, as it is: there is nothing to style in it."""
         if not self.quiet:
             self._clear()
-            self.err.print(plain(line))
+            sys.stderr.write(printable(line) + "\n")
 
     def show(self, *parts: Any) -> None:
         """A result on stdout, unless JSON is asked for."""
@@ -73,13 +84,12 @@ class Face:
     @contextmanager
     def progress(self) -> Generator[None]:
         """While the block runs, `tell` draws bars on a terminal."""
-        if self.quiet or not self.err.is_terminal:
+        self.may_draw = not self.quiet
+        try:
             yield
-            return
-        columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")
-        with Bars(*columns, TimeRemainingColumn(), console=self.err, transient=True) as self.bars:
-            yield
-        self.bars = None
+        finally:
+            self._clear()
+            self.may_draw, self.bars = False, None
 
     def tell(self, what: str, done: int, total: int) -> None:
         """How far the work is: a bar, or a line now and then."""
@@ -89,6 +99,8 @@ class Face:
         began, before = self.started.setdefault(what, (now, done))  # a resumed run begins in the middle
         speed = (done - before) / (now - began) if now > began else 0.0
         rate = f"{speed:,.0f}/s" if speed >= 1 else f"{speed:,.2f}/s" if speed else ""
+        if self.may_draw and self.bars is None and self.err.is_terminal:
+            self.bars = bars(self.err)
         if self.bars is not None:
             self.bars.start()
             tasks = {task.description: task.id for task in self.bars.tasks}
@@ -98,18 +110,35 @@ class Face:
                 self.bars.remove_task(number)
         elif not self.quiet and speed and now - self.told.get(what, began) >= LINE_SECONDS:
             self.told[what] = now
-            self.err.print(f"{what}: {done:,} of {total:,}, {rate}, about {duration((total - done) / speed)} left")
+            self.say(f"{what}: {done:,} of {total:,}, {rate}, about {duration((total - done) / speed)} left")
+
+
+def bars(place: "Console") -> "Bars":
+    """A bar a task, with how many are done, how fast, and how long it will take; gone when stopped."""
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}")
+    return Progress(*columns, TimeRemainingColumn(), console=place, transient=True)
+
+
+def printable(text: str) -> str:
+    """Text that comes from outside, with control characters shown as codes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def plain(text: str) -> str:
-    """Text that comes from outside, as it may be printed: no markup is read, control characters are shown as codes."""
-    return escape("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+    """Text that comes from outside, as it may be shown: `printable`, and no markup in it is read."""
+    from rich.markup import escape
+
+    return escape(printable(text))
 
 
 def table(
     columns: Sequence[str], rows: Iterable[Sequence[Any]], *, title: str | None = None, foot: Sequence[Any] = ()
-) -> Table:
+) -> "Table":
     """A plain table: the first column is text, numbers stand right; names are never read as markup."""
+    from rich.table import Table
+
     rows = [list(row) for row in rows]
     drawn = Table(
         title=title,

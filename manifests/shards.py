@@ -13,25 +13,27 @@ import os
 import struct
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract
 
+if TYPE_CHECKING:  # a run that finds nothing to do reads indexes alone
+    import numpy as np
+    import numpy.typing as npt
+
 PAGE = 4096  # bytes
 HEADER_LIMIT = 1 << 20  # bytes: our headers have a few hundred; more is another program's file or a damaged one
 # NumPy has no bfloat16: its bits are kept as uint16, and training views them as what they are.
-STORED: dict[str, tuple[str, npt.DTypeLike]] = {
-    "uint8": ("U8", np.uint8),
-    "float16": ("F16", np.float16),
-    "bfloat16": ("BF16", np.uint16),
-    "float32": ("F32", np.float32),
-    "int64": ("I64", np.int64),
+STORED = {
+    "uint8": ("U8", "uint8"),
+    "float16": ("F16", "float16"),
+    "bfloat16": ("BF16", "uint16"),
+    "float32": ("F32", "float32"),
+    "int64": ("I64", "int64"),
 }
 
 
@@ -72,12 +74,14 @@ class Index(BaseModel):
 class Rows:
     """A shard's tensors, mapped: images (N, H, W, C) and labels (N,) int64."""
 
-    images: npt.NDArray[Any]
-    labels: npt.NDArray[np.int64]
+    images: "npt.NDArray[Any]"
+    labels: "npt.NDArray[np.int64]"
 
 
 def create(file: Path, rows: int, shape: tuple[int, ...], dtype: str) -> None:
     """A shard of its final size: header written, rows still zero. A full disk fails here, not later in a page."""
+    import numpy as np
+
     count = math.prod(shape)
     tag, kind = STORED[dtype]
     pixels = rows * count * np.dtype(kind).itemsize
@@ -115,7 +119,9 @@ def open_rows(file: Path, *, writable: bool = False) -> Rows:
     return Rows(images, labels)
 
 
-def _map(file: Path, tensor: dict[str, Any], start: int, mode: Any) -> npt.NDArray[Any]:
+def _map(file: Path, tensor: dict[str, Any], start: int, mode: Any) -> "npt.NDArray[Any]":
+    import numpy as np
+
     kind = dict(STORED.values())[tensor["dtype"]]
     shape = tuple(tensor["shape"])
     if math.prod(shape) == 0:

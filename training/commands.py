@@ -8,11 +8,13 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from manifests.commands import Call, option
 from manifests.errors import Exit, UserError, known
-from manifests.recipe import COMMAND_LINE, Train, checked
+
+if TYPE_CHECKING:
+    from manifests.recipe import Train
 
 DEVICE = option("auto, cpu, cuda or cuda:N. [default: auto]", default="auto", metavar="NAME")
 RUN = option("Which run. [default: the newest]", "--run", metavar="NAME")
@@ -22,7 +24,7 @@ SPLIT = option("train, val or test. [default: test where there is one, else val]
 
 def learn(
     call: Call,
-    run: Train,
+    run: "Train",
     transform: str,
     device: str,
     *,
@@ -88,8 +90,9 @@ def asked_to_stop() -> Generator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, before)
 
 
-def resumed(call: Call, settings: Train) -> Train:
+def resumed(call: Call, settings: "Train") -> "Train":
     """What to go on with: the settings as named, or, where only a name or more epochs are, those that were begun."""
+    from manifests.recipe import COMMAND_LINE, Train, checked
     from training.results import begun, named
 
     said = settings.model_copy(update={"run": None, "epochs": Train().epochs})
@@ -110,7 +113,7 @@ def check_tracker(track: str) -> None:
         summary_writer()
 
 
-def one_batch(call: Call, run: Train, transform: str, device: str) -> None:
+def one_batch(call: Call, run: "Train", transform: str, device: str) -> None:
     """Say whether the model learns one batch by heart; exit code 7 where it does not."""
     from training.overfit import STEPS, overfit
 

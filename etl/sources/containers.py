@@ -2,13 +2,12 @@
 
 import os
 import stat
-from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
-from etl.sources.archives import Tar, Zip, unpacked
-from etl.sources.entries import Container, Entry, TooLarge, original, readable, stamp
+from etl.sources.archives import Tar, Zip, tar_at
+from etl.sources.entries import Container, Entry, TooLarge, original, readable
 from manifests.errors import Exit, UserError
 
 __all__ = ["Container", "Entry", "Folder", "Tar", "TooLarge", "Zip", "open_container"]
@@ -17,19 +16,17 @@ PACKED = (".tar.gz", ".tgz", ".tar.bz2", ".tbz2", ".tar.xz", ".txz")
 
 
 def open_container(source: Path, spool: Path) -> Container:
-    """The container at `source`. A packed tar is unpacked once into `spool`, to be read there at random."""
+    """The container at `source`. A tar is listed once, and a packed one unpacked once, into `spool`."""
     name = source.name.lower()
     if source.is_dir():
         return Folder(source)
     if not source.is_file():
         raise UserError(f"{source}: there is no such folder or archive. Give a folder, {_archives()}.", Exit.USAGE)
-    status = source.stat()
     if name.endswith(".zip"):
+        status = source.stat()
         return Zip(source, status.st_mtime_ns, status.st_size)
-    if name.endswith(".tar"):
-        return Tar(source, source, stamp(status.st_mtime_ns, status.st_size))
-    if name.endswith(PACKED):
-        return Tar(source, unpacked(source, spool), stamp(status.st_mtime_ns, status.st_size))
+    if name.endswith((".tar", *PACKED)):
+        return tar_at(source, spool, packed=name.endswith(PACKED))
     raise UserError(f"{source}: a file, but no archive that is known. Give a folder, {_archives()}.", Exit.USAGE)
 
 
@@ -70,8 +67,8 @@ class Folder:
                     folders.append((f"{prefix}{readable(item.name)}/", item.path))
                 elif item.is_symlink() and _leads_to_folder(item):
                     links.append((f"{prefix}{readable(item.name)}/", item.path))
-                else:
-                    found += _entry(prefix, item)
+                elif entry := _entry(prefix, item):
+                    found.append(entry)
         found.sort(key=lambda entry: entry.path)
         for one, other in pairwise(found):
             if one.path == other.path:
@@ -123,12 +120,14 @@ def _leads_to_folder(link: os.DirEntry[str]) -> bool:
         return False
 
 
-def _entry(prefix: str, item: os.DirEntry[str]) -> Iterator[Entry]:
+def _entry(prefix: str, item: os.DirEntry[str]) -> Entry | None:
+    """A file as it is now; None for what is no file, or went away while the folder was being listed."""
     try:
         status = item.stat()
     except OSError:
-        if item.is_symlink():
-            yield Entry(prefix + readable(item.name), 0, item.stat(follow_symlinks=False).st_mtime_ns, -1)
-        return  # else it went away while the folder was being listed
-    if stat.S_ISREG(status.st_mode):
-        yield Entry(prefix + readable(item.name), status.st_size, status.st_mtime_ns, -1)
+        if not item.is_symlink():
+            return None
+        return Entry(prefix + readable(item.name), 0, item.stat(follow_symlinks=False).st_mtime_ns, -1)
+    if not stat.S_ISREG(status.st_mode):
+        return None
+    return Entry(prefix + readable(item.name), status.st_size, status.st_mtime_ns, -1)

@@ -224,3 +224,48 @@ class TestUnpacked:
         again: Container = pickle.loads(pickle.dumps(container))
         assert again == container
         assert str(again) == str(tmp_path / "a.tgz")
+
+
+class TestListed:
+    """A tar is listed once; its list is kept beside what is unpacked."""
+
+    @pytest.mark.parametrize("name", [name for name in FORMS if FORMS[name]])
+    def test_the_kept_list_is_the_list(self, tmp_path: Path, name: str):
+        archive, spool = packed(tmp_path, name, TREE), tmp_path / "spool"
+        first = open_container(archive, spool).entries()
+        (kept,) = spool.glob("*.json")
+        before = kept.stat().st_mtime_ns, kept.stat().st_ino
+        assert open_container(archive, spool).entries() == first
+        assert len(first) == len(TREE)
+        assert (kept.stat().st_mtime_ns, kept.stat().st_ino) == before
+
+    def test_what_it_says_is_believed_as_long_as_the_tar_is_the_same(self, tmp_path: Path):
+        archive, spool = tarred(tmp_path / "a.tar", images("a.jpg")), tmp_path / "spool"
+        open_container(archive, spool).entries()
+        (kept,) = spool.glob("*.json")
+        kept.write_text('[["b.jpg", 1, 512]]', "utf-8")
+        assert [(e.path, e.bytes, e.offset) for e in open_container(archive, spool).entries()] == [("b.jpg", 1, 512)]
+        os.utime(archive, ns=(0, 0))
+        assert [entry.path for entry in open_container(archive, spool).entries()] == ["a.jpg"]
+
+    @pytest.mark.parametrize("left", ["", '[["a.jpg", 1', "\x00"])
+    def test_a_damaged_list_is_made_again(self, tmp_path: Path, left: str):
+        archive, spool = tarred(tmp_path / "a.tar", TREE), tmp_path / "spool"
+        first = open_container(archive, spool).entries()
+        (kept,) = spool.glob("*.json")
+        whole = kept.read_bytes()
+        kept.write_text(left, "utf-8")
+        assert open_container(archive, spool).entries() == first
+        assert kept.read_bytes() == whole
+
+    def test_a_place_that_cannot_be_written_keeps_none(self, tmp_path: Path):
+        archive = tarred(tmp_path / "a.tar", TREE)
+        container = open_container(archive, archive / "spool")
+        assert [entry.path for entry in container.entries()] == sorted(TREE)
+
+    def test_names_of_any_bytes_are_kept(self, tmp_path: Path):
+        with tarfile.open(tmp_path / "a.tar", "w:", encoding="latin-1", format=tarfile.GNU_FORMAT) as archive:
+            archive.addfile(member("café %.jpg", size=1), io.BytesIO(b"a"))
+        first, again = (open_container(tmp_path / "a.tar", tmp_path / "spool").entries() for _ in range(2))
+        assert [entry.path for entry in first] == ["caf%E9 %25.jpg"]
+        assert again == first

@@ -1,21 +1,22 @@
 """Making the shards: extract against merely decoding, transform against merely decoding and resizing, and again.
 
-    python -m benchmarks.building [ROUNDS]
+    python -m benchmarks.building [ROUNDS] [--quick]
 
-Every rival reads the same photographs with the same number of processes. Takes about two minutes.
+Every rival reads the same photographs with the same number of processes, whose start is counted for all of them. Then
+the same with one process, and the whole again where one image was added. About three minutes; `--quick` reads every
+eighth photograph, where the start of processes weighs more.
 """
 
 import io
 import shutil
-import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
 from PIL import Image
 
-from benchmarks.measure import photographs, report, rounds
+from benchmarks.measure import arguments, photographs, report, rounds
 from etl import engine
 from etl.pipeline import bring
 from etl.steps import Site
@@ -24,6 +25,7 @@ from manifests.store import DatasetStore
 
 WORKERS = 2
 SIZE = 224
+QUICK = 8  # of so many photographs one
 
 
 def decode(file: str) -> int:
@@ -47,48 +49,88 @@ def lost(_: str, why: str) -> int:
     raise RuntimeError(why)
 
 
-def main(count: int) -> None:
-    source = photographs()
-    files = sorted(str(file) for file in source.rglob("*.jpg"))
-    with tempfile.TemporaryDirectory() as place:
-        dataset = DatasetStore(Path(place) / "clothing")
-        recipe = Recipe(
+def merely(work: Callable[[str], int], files: list[str]) -> None:
+    for _ in engine.ordered_map(work, files, workers=WORKERS, lost=lost):
+        pass
+
+
+def copied(source: Path, place: Path, nth: int) -> list[str]:
+    """The photographs in a folder of our own, to which one can be added."""
+    for file in sorted(source.rglob("*.jpg"))[::nth]:
+        target = place / file.relative_to(source)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, target)
+    return sorted(str(file) for file in place.rglob("*.jpg"))
+
+
+class Built:
+    """The stages over the photographs, in a store of their own."""
+
+    def __init__(self, source: Path, store: Path) -> None:
+        self.dataset = DatasetStore(store / "clothing")
+        self._source, self._added = source, 0
+        self._recipe = Recipe(
             dataset="clothing",
             extract=Extract.model_validate({"source": str(source)}),
             curate=Curate(dedupe="off"),
             transform=Transform(size=(SIZE, SIZE)),
         )
-        site = Site(dataset, WORKERS)
 
-        def extract() -> None:
-            shutil.rmtree(dataset.root, ignore_errors=True)
-            bring(recipe, site, "extract")
+    def extract(self, workers: int = WORKERS) -> None:
+        shutil.rmtree(self.dataset.root, ignore_errors=True)
+        bring(self._recipe, Site(self.dataset, workers), "extract")
 
-        def transform() -> None:
-            shutil.rmtree(dataset.root / "transform", ignore_errors=True)
-            bring(recipe, site)
+    def transform(self, workers: int = WORKERS) -> None:
+        shutil.rmtree(self.dataset.root / "transform", ignore_errors=True)
+        self.again(workers)
 
-        def merely(task: str) -> None:
-            work = {"decode": decode, "decode and resize": decode_and_resize}[task]
-            for _ in engine.ordered_map(work, files, workers=WORKERS, lost=lost):
-                pass
+    def again(self, workers: int = WORKERS) -> None:
+        bring(self._recipe, Site(self.dataset, workers))
 
-        rivals: dict[str, Callable[[], object]] = {
-            "decode": partial(merely, "decode"),
-            "extract": extract,
-            "decode and resize": partial(merely, "decode and resize"),
-            "transform": transform,
-            "everything again, unchanged": lambda: bring(recipe, site),
+    def whole(self) -> None:
+        shutil.rmtree(self.dataset.root, ignore_errors=True)
+        self.again()
+
+    def with_one_more(self) -> None:
+        self._added += 1
+        example = next(self._source.rglob("*.jpg"))
+        comment = f"number {self._added}".encode()
+        marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # other bytes, the same picture
+        data = example.read_bytes()
+        example.with_name(f"added-{self._added}.jpg").write_bytes(data[:2] + marker + data[2:])
+        self.again()
+
+
+def main(count: int, is_quick: bool) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        source = Path(place) / "source"
+        files = copied(photographs(), source, QUICK if is_quick else 1)
+        built = Built(source, Path(place) / "store")
+        amounts: dict[str, int] = {}
+
+        def measured(
+            title: str, rivals: Mapping[str, Callable[[], object]], against: str, asked: dict[str, float]
+        ) -> None:
+            amounts.update(dict.fromkeys(rivals, len(files)))
+            report(title, rounds(rivals, count), amounts, "images/s", against, asked)
+
+        of = f"from {len(files):,} photographs"
+        merely(decode, files)  # once uncounted: the files lie in memory afterwards
+        rivals = {"decode": partial(merely, decode, files), "extract": built.extract}
+        measured(f"extract {of}, {WORKERS} processes", rivals, "decode", {"extract": 1.11})
+        rivals = {"decode and resize": partial(merely, decode_and_resize, files), "transform": built.transform}
+        measured(f"transform {of} at {SIZE}², {WORKERS} processes", rivals, "decode and resize", {"transform": 0.8})
+        rivals = {"extract, 1 process": partial(built.extract, 1), "extract, 2 processes": built.extract}
+        measured(f"extract {of}", rivals, "extract, 1 process", {"extract, 2 processes": 1.8})
+        rivals = {"transform, 1 process": partial(built.transform, 1), "transform, 2 processes": built.transform}
+        measured(f"transform {of}", rivals, "transform, 1 process", {"transform, 2 processes": 1.8})
+        rivals = {
+            "the first build": built.whole,
+            "one image added": built.with_one_more,
+            "again, unchanged": built.again,
         }
-        seconds = rounds(rivals, count)
-    report(
-        f"building from {len(files):,} photographs, {WORKERS} processes",
-        seconds,
-        dict.fromkeys(rivals, len(files)),
-        "images/s",
-        "decode",
-    )
+        measured(f"extract, curate and transform {of}", rivals, "the first build", {"one image added": 10})
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5)
+    main(*arguments(3, 1))

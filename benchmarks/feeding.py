@@ -23,12 +23,12 @@ from torchvision.transforms import v2
 from benchmarks.measure import arguments, machine, photographs, report, rounds
 from etl.pipeline import bring
 from etl.steps import Site
+from manifests.memory import keep_freed_memory
 from manifests.pixels import normalisation
 from manifests.recipe import Curate, Extract, Recipe, Transform
 from manifests.shards import open_rows
 from manifests.store import DatasetStore
 from training.batches import Batches, permutation
-from training.environment import keep_freed_memory
 from training.models import Normalise
 
 SLOW_IMAGES = 640  # of the rivals that need minutes for an epoch

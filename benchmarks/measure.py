@@ -29,7 +29,7 @@ def arguments(rounds: int, quick: int) -> tuple[int, bool]:
 
 
 def rounds(
-    rivals: dict[str, Callable[[], object]], count: int, clock: Callable[[], float] = time.perf_counter
+    rivals: Mapping[str, Callable[[], object]], count: int, clock: Callable[[], float] = time.perf_counter
 ) -> dict[str, list[float]]:
     """Seconds of each rival in each round; in every round all take their turn, so a drifting machine hits all alike.
 

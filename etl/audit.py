@@ -14,8 +14,8 @@ import numpy as np
 import polars as pl
 
 from etl import duplicates
-from etl.copies import LOOK
 from etl.decisions import NOTHING, Decided
+from etl.likeness import LOOK
 from etl.measures import SILENT
 from etl.shard_hashes import hashed
 from manifests.console import plain

@@ -1,21 +1,20 @@
 """Copies among the images that are left: which resemble each other, which of them stays, and whose label is believed.
 
-`likeness` finds all pairs of similar images from their hashes (by `etl.duplicates`), `decide` makes clusters of the
-rows that are left and says of each why it is a copy or in conflict, `lookalikes` names what a person should look at.
+`etl.likeness` finds all pairs of similar images from their hashes, `decide` makes clusters of the rows that are left
+and says of each why it is a copy or in conflict, `lookalikes` names what a person should look at.
 """
 
 from itertools import combinations
-from typing import NamedTuple
 
 import numpy as np
 import polars as pl
 
 from etl import duplicates
 from etl.decisions import Decided
-from etl.duplicates import NO_PAIRS, Hashes, Indices, Pairs, Stars
-from etl.measures import SILENT, TURNS
+from etl.duplicates import Hashes, Indices, Pairs, Stars
+from etl.likeness import Likeness
+from etl.measures import SILENT
 from etl.splits import given_split
-from manifests.errors import UserError
 from manifests.recipe import DEDUPE_BITS, Curate
 
 LOSSLESS = ["PNG", "BMP", "TIFF"]
@@ -23,75 +22,14 @@ KEEP_FIRST = {"test": 0, "val": 1, "train": 2}  # of two copies, the one in a sp
 NEEDED = [
     "path", "sha256", "class", "source_split", "width", "height", "format", "bytes", "luma_std", "pinned",
 ]  # fmt: skip
-LOOK = 1.5  # times the radius of a duplicate: what resembles a kept image that much waits for a person (`near` only)
-
-
-class Likeness(NamedTuple):
-    """Images as points, of which those with equal hashes are one, and all pairs of points that are near enough.
-
-    Near enough is up to the distance at which a person should look. Images that say nothing are points by their pixels
-    and near to no other.
-    """
-
-    points: pl.DataFrame  # sha256, point
-    pairs: Pairs  # of points
-    words: Hashes  # (points, W): the hash of each point; zeros where it says nothing
-    radius: int  # bits up to which two images are duplicates
-
-    def covers(self, rows: pl.DataFrame) -> bool:
-        """Whether all of these rows were compared: one that a person relabelled may have come in since."""
-        return bool(rows["sha256"].is_in(self.points["sha256"].implode()).all())
-
-
-def likeness(rows: pl.DataFrame, settings: Curate) -> Likeness:
-    """Of rows that have hashes. Made of their hashes and the method alone, whatever a person decides."""
-    method, _, bits = settings.dedupe.partition(":")
-    compares = method in DEDUPE_BITS
-    images = rows.unique("sha256", keep="any").sort("sha256")
-    speaks = pl.lit(compares) & (pl.col("luma_std") >= SILENT)
-    loud, silent = images.filter(speaks), images.filter(~speaks)
-    distinct, point = duplicates.points(_words(loud, method)) if compares else (np.empty((0, 1), np.uint64), NONE)
-    found = _pairs(distinct, loud[np.unique(point, return_index=True)[1]], settings) if loud.height else NO_PAIRS
-    own = pl.coalesce("pixels", "sha256") if compares else pl.col("sha256")
-    quiet = silent.select("sha256", point=own.rank("dense").cast(pl.Int64) - 1 + len(distinct))
-    known = pl.concat([loud.select("sha256", point=pl.Series(point, dtype=pl.Int64)), quiet])
-    blank = np.zeros((quiet["point"].n_unique(), distinct.shape[1]), np.uint64)
-    return Likeness(known, found, np.concatenate([distinct, blank]), int(bits or 0))
-
-
-NONE = np.empty(0, np.int64)
-
-
-def _pairs(distinct: Hashes, images: pl.DataFrame, settings: Curate) -> Pairs:
-    """Pairs of distinct hashes; `images` has one image of each, in their order."""
-    method, _, bits = settings.dedupe.partition(":")
-    turned = _turned(images, method) if settings.turned else []
-    hints = images["phash"].to_numpy(), images["dhash"].to_numpy()
-    if method != "near":
-        return duplicates.pairs(distinct, int(bits), turned)
-    return duplicates.pairs(distinct, int(int(bits) * LOOK), turned, hints)
-
-
-def _words(images: pl.DataFrame, method: str) -> Hashes:
-    """(N, W) uint64: the hash of this method, 64 bits a word."""
-    if method == "phash":
-        return images["phash"].to_numpy().reshape(-1, 1)
-    columns = ["phash256", "dhash256"] if method == "near" else ["dhash256"]
-    return duplicates.of_hex(images.select(pl.concat_str(columns)).to_series())
-
-
-def _turned(images: pl.DataFrame, method: str) -> list[Hashes]:
-    """The hashes of the seven mirrored and turned pictures of each image, turn by turn."""
-    if images["turned"].null_count():
-        raise UserError("curate.turned: the images were hashed only as they stand; run extract again with --turned.")
-    words = duplicates.of_hex(images["turned"]).reshape(images.height, len(TURNS), -1)
-    first = words.shape[2] // 2 if method == "dhash" else 0  # phash 256, then dhash 256
-    return [np.ascontiguousarray(words[:, turn, first:]) for turn in range(len(TURNS))]
 
 
 def decide(rows: pl.DataFrame, settings: Curate, alike: Likeness, decided: Decided) -> pl.DataFrame:
-    """path → cluster, bits, group, `copy` (why it is a copy) and `conflict` (why its label cannot be believed)."""
-    rows = rows.select(NEEDED).sort(_preference(settings)).with_row_index("order")
+    """Row by row: cluster, bits, group, `copy` (why it is a copy) and `conflict` (why its label cannot be believed).
+
+    Rows that are a copy of none of these may be left out: they change nothing.
+    """
+    rows = rows.select(NEEDED).with_row_index("row").sort(_preference(settings)).with_row_index("order")
     images = rows.unique("sha256", keep="first", maintain_order=True)
     point, found, words = _present(images, alike, decided)
     same = _by_hand(images, point, words, decided)
@@ -99,10 +37,10 @@ def decide(rows: pl.DataFrame, settings: Curate, alike: Likeness, decided: Decid
     star = duplicates.clusters(point, Pairs(*map(np.concatenate, zip(near, same, strict=True))), _own(images))
     rows = rows.join(_clustered(images, star, point, (words, alike.radius), decided), on="sha256", how="left")
     return (
-        rows.sort("order")
-        .with_columns(copy=_why(settings))
+        rows.with_columns(copy=_why(settings))
         .join(_conflicts(rows, settings), on="path", how="left")
-        .select("path", "cluster", "bits", "group", "copy", "conflict")
+        .sort("row")
+        .select("cluster", "bits", "group", "copy", "conflict")
     )
 
 
@@ -130,10 +68,11 @@ def _present(images: pl.DataFrame, alike: Likeness, decided: Decided) -> tuple[I
     An image that a person told apart from another gets a point of its own: what holds for it holds for no other.
     """
     apart = {sha256 for pair in decided.unlike for sha256 in pair} | decided.like_none
-    old = images.select("sha256").join(alike.points, on="sha256", how="left", maintain_order="left")["point"].to_numpy()
+    here = alike.points.filter(pl.col("sha256").is_in(images["sha256"].implode())).unique("sha256", keep="any")
+    old = images.select("sha256").join(here, on="sha256", how="left", maintain_order="left")["point"].to_numpy()
     alone = np.where(images["sha256"].is_in(list(apart)).to_numpy(), _own(images) + 1, 0)
-    key, point = np.unique(np.column_stack([old, alone]), axis=0, return_inverse=True)
-    point, of = point.reshape(-1), key[:, 0]
+    key, point = np.unique(old * (images.height + 1) + alone, return_inverse=True)
+    of = key // (images.height + 1)
     found = alike.pairs
     starts, sizes = zip(*(_ranges(of, ends) for ends in (found.first, found.second)), strict=True)
     first, second = duplicates.products(starts[0], sizes[0], starts[1], sizes[1])
@@ -193,7 +132,7 @@ def _clustered(
     sha256, path, silent = images["sha256"], images["path"], images["luma_std"] < SILENT
     centre = pl.Series(star.centre, dtype=pl.Int64)
     group = {name: number for number, names in enumerate(told_alike(decided)) for name in names}
-    ends = zip(sha256, sha256[centre], strict=True)
+    told = sha256.replace_strict(group, default=None, return_dtype=pl.Int64)
     return images.select(
         "sha256",
         cluster=sha256[centre],
@@ -201,7 +140,7 @@ def _clustered(
         group=pl.Series(star.group),
         original="path",
         keeper=path[centre],
-        by_hand=pl.Series([a in group and group[a] == group.get(b) for a, b in ends], dtype=pl.Boolean),
+        by_hand=(told == told[centre]).fill_null(value=False),
         blank=silent & silent[centre],
         was_turned=pl.Series(duplicates.distance(words[point], words[point[star.centre]]) > radius),
     ).with_columns(group=pl.col("sha256").min().over("group"))
@@ -269,13 +208,15 @@ def _disbelieved(members: pl.DataFrame) -> pl.DataFrame:
 
 
 def lookalikes(rows: pl.DataFrame, settings: Curate, alike: Likeness, decided: Decided) -> pl.DataFrame:
-    """sha256 → like, like_bits: of the kept images those that resemble another one without being a copy of it.
+    """Row by row: like, like_bits, of the kept images those that resemble another one without being a copy of it.
 
-    Stars again: each is named once, with the kept image that one would keep of the two.
+    Stars again: each is named once, with the kept image that one would keep of the two. Rows that resemble none of
+    these may be left out: they change nothing.
     """
     images = rows.sort(_preference(settings)).unique("sha256", keep="first", maintain_order=True)
     point, found, _ = _present(images, alike, decided)
     star = duplicates.clusters(point, Pairs(*(part[found.bits > alike.radius] for part in found)), _own(images))
     like = images["sha256"][pl.Series(star.centre, dtype=pl.Int64)]
     marked = images.select("sha256", like=like, like_bits=pl.Series(star.bits, dtype=pl.Int16))
-    return marked.filter(pl.col("like_bits") > 0)
+    marked = marked.filter(pl.col("like_bits") > 0)
+    return rows.select("sha256").join(marked, on="sha256", how="left", maintain_order="left").drop("sha256")

@@ -2,7 +2,8 @@
 
 Each rule marks rows with its reason and leaves the rest alone; the first reason stands. A reason is `kind: details`,
 and the kinds are what the summary counts. Copies are the affair of `etl.copies`, bad pictures of `etl.faults`. To add a
-rule: a setting in `manifests.recipe.Curate`, a function here, its place in SIEVE or SIZES, and its test.
+rule: a setting in `manifests.recipe.Curate`, a function here or, of whole classes, in `etl.sizes`, its place in SIEVE
+or SIZES, and its test.
 """
 
 from collections.abc import Callable
@@ -10,17 +11,19 @@ from typing import Any
 
 import polars as pl
 
-from etl.copies import Likeness, decide, likeness, lookalikes
+from etl.copies import NEEDED, decide, lookalikes
 from etl.decisions import NOTHING, Decided, laid_over, read_decisions, words
-from etl.faults import faulty
+from etl.faults import faulty, measured
+from etl.likeness import Likeness, hashes_of, likeness
+from etl.sizes import asked_for, class_names, over_the_cap, small_classes
 from etl.sources.layouts import NO_LABEL
-from etl.splits import given_split, is_given, with_splits
+from etl.splits import is_given, with_splits
 from etl.steps import Site, Step
-from manifests.digests import digest, rank
+from manifests.digests import digest
 from manifests.errors import UserError, known
 from manifests.recipe import SPLITS, Curate
 from manifests.store import Stage
-from manifests.table import kept, read_table, reject, table_digest, write_table
+from manifests.table import CURATED, EXTRACTED, kept, read_table, reject, scan_table, spread, table_digest, write_table
 
 
 def curate(
@@ -31,15 +34,41 @@ def curate(
     `alike` is what `resemblances` gives, for whoever asks many times: it is found here otherwise. Raises UserError for
     a class that nothing has, a class under the least size, or when nothing is left.
     """
+    return beside(table.lazy(), marks(table, settings, decided, alike)).collect()
+
+
+def beside(table: pl.LazyFrame, marked: pl.DataFrame) -> pl.LazyFrame:
+    """The table with what `marks` gives of it, to be collected or written."""
+    both = pl.concat([table.select(pl.exclude(*CURATED)), marked.lazy()], how="horizontal")
+    return both.with_columns(pl.coalesce("cluster", "sha256"), pl.coalesce("group", "sha256"))
+
+
+def marks(
+    table: pl.DataFrame, settings: Curate, decided: Decided = NOTHING, alike: Likeness | None = None
+) -> pl.DataFrame:
+    """Row by row the columns of CURATED, but that `cluster` and `group` are null where they are the image's own sha256:
+    ten million of them twice more would be 1.6 GB. Of EXTRACTED, the columns that `needed` names are enough."""
     table = sieved(table, settings, decided)
-    if alike is None or not alike.covers(kept(table)):
-        alike = likeness(kept(table), settings)
-    table = copies(table, settings, decided, alike)
+    if alike is None or not alike.covers(kept(table.select("sha256", "rejected"))):
+        alike = likeness(kept(table.select("rejected", *LIKENESS, *hashes_of(settings))), settings)
+    table = copies(table.drop("pixels", *hashes_of(settings)), settings, decided, alike)
     for rule in SIZES:
         table = rule(table, settings)
     _refuse_nothing(table, settings)
-    table = to_look_at(with_splits(table, settings), settings, decided, alike)
-    return table.drop("pinned", "why_by_hand")
+    return to_look_at(with_splits(table, settings), settings, decided, alike).select(*CURATED)
+
+
+def needed(settings: Curate) -> list[str]:
+    """The columns of an extracted table that are read to decide by these settings: of ten million rows the others are
+    half of the memory."""
+    asked = {*READ, *LIKENESS, *hashes_of(settings), *measured(settings)}
+    return [name for name in EXTRACTED if name in asked]
+
+
+LIKENESS = ["sha256", "luma_std", "pixels"]  # beside the hashes: what says nothing resembles nothing
+READ = [
+    "path", "sha256", "label", "source_split", "sampled", "bytes", "width", "height", "format", "problem",
+]  # fmt: skip
 
 
 def sieved(table: pl.DataFrame, settings: Curate, decided: Decided = NOTHING) -> pl.DataFrame:
@@ -53,11 +82,11 @@ def sieved(table: pl.DataFrame, settings: Curate, decided: Decided = NOTHING) ->
 def resemblances(table: pl.DataFrame, settings: Curate) -> Likeness:
     """Which images of an extracted table resemble each other, whatever a person may decide of them."""
     loosest = settings.model_copy(update={"faults": {}, "min_side": None})
-    return likeness(kept(sieved(table, loosest)), loosest)
+    return likeness(kept(sieved(table, loosest).select("rejected", *LIKENESS, *hashes_of(loosest))), loosest)
 
 
 def _refuse_nothing(table: pl.DataFrame, settings: Curate) -> None:
-    left = set(kept(table)["class"])
+    left = _classes_kept(table)
     if left and (gone := sorted(asked_for(settings) - left)) and not settings.drop_small_classes:
         why = _reasons(table.filter(pl.col("class").is_in(gone)))
         raise UserError(
@@ -68,16 +97,20 @@ def _refuse_nothing(table: pl.DataFrame, settings: Curate) -> None:
         raise UserError(f"curate: nothing is left of {table.height} files: {_reasons(table)}. Loosen the settings.")
 
 
-def class_order(table: pl.DataFrame, settings: Curate) -> list[str]:
+def _classes_kept(table: pl.DataFrame | pl.LazyFrame) -> set[str]:
+    return set(table.lazy().filter(pl.col("rejected").is_null()).select("class").unique().collect().to_series())
+
+
+def class_order(table: pl.DataFrame | pl.LazyFrame, settings: Curate) -> list[str]:
     """The classes in the order that shards, checkpoints and exports keep: as asked for, else by name."""
-    there = set(kept(table)["class"])
+    there = _classes_kept(table)
     asked = dict.fromkeys(settings.rename.get(name, name) for name in settings.classes)
     return [name for name in asked if name in there] or sorted(there)
 
 
 def _begin(table: pl.DataFrame, settings: Curate, decided: Decided) -> pl.DataFrame:
     """Classes renamed, or as a person says; nothing rejected yet. A name that nobody knows is an error."""
-    labels = set(table["label"].drop_nulls())
+    labels = set(table["label"].drop_nulls().unique())
     for name in settings.rename:
         if name not in labels:
             raise UserError(f"curate.rename: the source has no class {name!r}. {known(name, sorted(labels))}")
@@ -99,9 +132,9 @@ def _begin(table: pl.DataFrame, settings: Curate, decided: Decided) -> pl.DataFr
         decided=_by_path(words(decided), pl.String),
         pinned=pl.col("path").is_in(list(decided.pinned)),
         why_by_hand=_by_path(decided.rejected, pl.String),
-        cluster=pl.col("sha256"),
+        cluster=pl.lit(None, pl.String),
         bits=pl.lit(0, pl.Int16),
-        group=pl.col("sha256"),
+        group=pl.lit(None, pl.String),
         rejected=pl.lit(None, pl.String),
     )
 
@@ -144,85 +177,44 @@ def too_small(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
 
 def copies(table: pl.DataFrame, settings: Curate, decided: Decided, alike: Likeness) -> pl.DataFrame:
     """Duplicates, and label conflicts: copies under different classes, of which none can be believed."""
-    rows = kept(table)
+    rows, here = _related(table, decided, alike)
     if rows.is_empty():
         return table
     found = decide(rows, settings, alike, decided)
-    table = table.drop("cluster", "bits", "group").join(found, on="path", how="left", maintain_order="left")
-    table = table.with_columns(
-        pl.coalesce("cluster", "sha256").alias("cluster"),
-        pl.coalesce("group", "sha256").alias("group"),
-        pl.col("bits").fill_null(0),
+    why = found.select(pl.coalesce("conflict", "copy") if settings.dedupe != "off" else "conflict").to_series()
+    return table.with_columns(
+        cluster=spread(found["cluster"], here),
+        bits=spread(found["bits"], here).fill_null(0),
+        group=spread(found["group"], here),
+        rejected=pl.when(here).then(spread(why, here)).otherwise("rejected"),
     )
-    table = reject(table, pl.col("conflict").is_not_null(), pl.col("conflict"))
-    if settings.dedupe != "off":
-        table = reject(table, pl.col("copy").is_not_null(), pl.col("copy"))
-    return table.drop("conflict", "copy")
+
+
+def _related(table: pl.DataFrame, decided: Decided, alike: Likeness) -> tuple[pl.DataFrame, pl.Series]:
+    """The kept rows that may have a copy or a look-alike, and which rows of the table they are."""
+    is_kept = table["rejected"].is_null()
+    related = alike.related(kept(table.select("sha256", "rejected")), decided)
+    here = spread(related, is_kept).fill_null(value=False)
+    return table.select(NEEDED).filter(here), here
 
 
 def to_look_at(table: pl.DataFrame, settings: Curate, decided: Decided, alike: Likeness) -> pl.DataFrame:
     """Mark the kept images that resemble another one, for a person to decide."""
-    rows = kept(table)
-    if not settings.dedupe.startswith("near") or rows.is_empty():
-        return table.with_columns(like=pl.lit(None, pl.String), like_bits=pl.lit(None, pl.Int16))
+    nothing = table.with_columns(like=pl.lit(None, pl.String), like_bits=pl.lit(None, pl.Int16))
+    if not settings.dedupe.startswith("near"):
+        return nothing
+    rows, here = _related(table, decided, alike)
+    if rows.is_empty():
+        return nothing
     marked = lookalikes(rows, settings, alike, decided)
-    here = pl.col("rejected").is_null()
-    return table.join(marked, on="sha256", how="left", maintain_order="left").with_columns(
-        pl.when(here).then("like").alias("like"), pl.when(here).then("like_bits").alias("like_bits")
-    )
-
-
-def small_classes(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
-    """Classes too small to learn: an error that names them, or left out if that was asked for."""
-    if settings.min_per_class is None:
-        return table
-    sizes = dict.fromkeys(class_names(table, settings), 0) | dict(kept(table).group_by("class").len().iter_rows())
-    small = {name: size for name, size in sorted(sizes.items()) if size < settings.min_per_class}
-    if small and not settings.drop_small_classes:
-        listed = ", ".join(f"{name} ({size})" for name, size in small.items())
-        raise UserError(
-            f"curate.min_per_class = {settings.min_per_class}: {len(small)} classes have fewer images: {listed}; "
-            "lower it, or leave them out with --drop-small-classes."
-        )
-    size = pl.col("class").replace_strict(small, default=0, return_dtype=pl.Int64)
-    reason = pl.format(f"class too small: {{}} images, {settings.min_per_class} asked for", size)
-    return reject(table, pl.col("class").is_in(list(small)), reason)
-
-
-def class_names(table: pl.DataFrame, settings: Curate) -> list[str]:
-    """Every class that could be kept, whether an image is left of it or not."""
-    return sorted(asked_for(settings) or set(table["class"].drop_nulls()))
-
-
-def asked_for(settings: Curate) -> set[str]:
-    """The classes named, as they are called after renaming; empty where all are meant."""
-    return {settings.rename.get(name, name) for name in settings.classes}
-
-
-def over_the_cap(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
-    """The images that a shuffle by seed and image puts last; of each given split by itself, so that none is thinned
-    because another is large. What a person pinned comes first. Adding one image changes at most one other."""
-    if settings.max_per_class is None:
-        return table
-    rows = kept(table)
-    places = pl.Series([rank(settings.seed, "cap", sha256) for sha256 in rows["sha256"]], dtype=pl.String)
-    within = ["class", given_split(settings).alias("part") if is_given(rows, settings) else pl.lit("").alias("part")]
-    ranked = rows.with_columns(places.alias("place"), *within[1:]).sort(~pl.col("pinned"), "place", "path")
-    ranked = ranked.with_columns(number=pl.int_range(pl.len()).over("class", "part"), of=pl.len().over("class", "part"))
-    over = ranked.filter((pl.col("number") >= settings.max_per_class) & ~pl.col("pinned"))
-    sizes = dict(over.select("path", "of").iter_rows())
-    reason = pl.format(
-        f"over the cap: {settings.max_per_class} of {{}} kept",
-        pl.col("path").replace_strict(sizes, default=0, return_dtype=pl.Int64),
-    )
-    return reject(table, pl.col("path").is_in(list(sizes)), reason)
+    return table.with_columns(like=spread(marked["like"], here), like_bits=spread(marked["like_bits"], here))
 
 
 def without_a_split(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
-    rows = kept(table)
-    if not is_given(rows, settings):
+    splits = kept(table.select("source_split", "rejected"))
+    if not is_given(splits, settings):
         return table
-    if rows.height and rows["source_split"].is_null().all():
+    if splits.height and splits["source_split"].is_null().all():
         raise UserError("curate.split = given: the source states no splits; give fractions: --split 0.8,0.2")
     return reject(table, pl.col("source_split").is_null(), "no split in the source")
 
@@ -240,50 +232,58 @@ def _reasons(table: pl.DataFrame) -> str:
 
 
 def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
-    """Publish the marked table of these settings, and `curation.html`, which shows it."""
+    """Publish the marked table of these settings, and `curation.html`, which shows it.
+
+    In memory are the columns that decide and those that are decided; the others pass through, from file to file.
+    """
     from etl.evidence import write_curation
     from etl.extract import by_path
 
     assert isinstance(step.settings, Curate)
-    extracted = done["extract"]
+    settings, extracted = step.settings, done["extract"]
+    images = site.dataset.folder("extract", extracted.key) / "images.parquet"
     with site.dataset.publish(step.begun) as (folder, finish):
-        table = read_table(site.dataset.folder("extract", extracted.key) / "images.parquet")
-        decided = laid_over(table, read_decisions(step.settings.reject))
-        marked = curate(table, step.settings, decided)
-        write_table(marked, folder / "images.parquet")
-        classes = class_order(marked, step.settings)
-        empty = [name for name in class_names(marked, step.settings) if name not in classes]
+        decided = laid_over(scan_table(images), read_decisions(settings.reject))
+        marked = marks(read_table(images, needed(settings)), settings, decided)
+        write_table(beside(scan_table(images), marked), folder / "images.parquet")
+        del marked
+        table = scan_table(folder / "images.parquet")
+        classes = class_order(table, settings)
+        empty = [name for name in class_names(table, settings) if name not in classes]
         counts = {
-            **funnel(marked, [*classes, *empty]),
+            **funnel(table, [*classes, *empty]),
             "classes": classes,
             "unmatched": [f"{each.image} ({each.place})" for each in decided.unmatched],
         }
-        content = digest([table_digest(marked), classes])
+        content = digest([table_digest(table), classes])
         read = by_path(site.dataset, extracted)
         digests = {"curation": content, "image table": extracted.digest}
-        write_curation(folder, marked, classes, counts, step.settings, read, name=site.dataset.name, digests=digests)
+        write_curation(folder, table, classes, counts, settings, read, name=site.dataset.name, digests=digests)
         return finish(content, counts)
 
 
-def funnel(table: pl.DataFrame, classes: list[str]) -> dict[str, Any]:
+def funnel(table: pl.DataFrame | pl.LazyFrame, classes: list[str]) -> dict[str, Any]:
     """What became of every file found, and of each class by split. Found = kept + all that is rejected."""
-    kind = pl.col("rejected").str.splitn(": ", 2).struct.field("field_0")
-    rejected = table.filter(pl.col("rejected").is_not_null()).group_by(kind.alias("kind")).len().sort("kind")
-    placed = {(name, split): size for name, split, size in kept(table).group_by("class", "split").len().iter_rows()}
-    found = dict(table.group_by("class").len().iter_rows())
+    rows = table.lazy()
+    kind = pl.col("rejected").str.splitn(": ", 2).struct.field("field_0").alias("kind")
+    kinds = rows.group_by(kind).len().sort("kind", nulls_last=True).collect()
+    sizes = rows.group_by("class", "split").len().collect()
+    placed = {(name, split): size for name, split, size in sizes.iter_rows()}
+    found = dict(sizes.group_by("class").agg(pl.col("len").sum()).iter_rows())
     per_class = [
         {"class": name, "found": found.get(name, 0), **{split: placed.get((name, split), 0) for split in SPLITS}}
         for name in classes
     ]
     what = pl.col("rejected").str.strip_prefix("label conflict: ")
-    conflicts = table.filter(pl.col("rejected").str.starts_with("label conflict")).sort("cluster", "path")
+    conflicts = rows.filter(pl.col("rejected").str.starts_with("label conflict")).sort("cluster", "path")
+    everything = sum(found.values())
     return {
-        "found": table.height,
-        "kept": kept(table).height,
-        "rejected": dict(rejected.iter_rows()),
+        "found": everything,
+        "kept": sum(kinds.filter(pl.col("kind").is_null())["len"]),
+        "rejected": dict(kinds.drop_nulls().iter_rows()),
         "per_class": per_class,
-        "conflicts": list(conflicts.select(pl.format("{} ({}): {}", "path", "class", what)).to_series()),
-        "waiting": table["like"].drop_nulls().len(),  # resemble another one: for a person to look at
-        "elsewhere": table.height
+        "conflicts": conflicts.select(pl.format("{} ({}): {}", "path", "class", what)).collect().to_series().to_list(),
+        "waiting": rows.select(pl.col("like").count()).collect().item(),  # resemble another: for a person to look at
+        "elsewhere": everything
         - sum(found.get(name, 0) for name in classes),  # without a class, or of one not asked for
     }

@@ -164,11 +164,11 @@ class Decided(NamedTuple):
 NOTHING = Decided({}, {}, frozenset(), frozenset(), frozenset(), frozenset(), [])
 
 
-def laid_over(table: "pl.DataFrame", decisions: Sequence[Decision]) -> Decided:
+def laid_over(table: "pl.DataFrame | pl.LazyFrame", decisions: Sequence[Decision]) -> Decided:
     """What the decisions say of the rows of this table. An image that lies there twice is meant twice."""
     if not decisions:
         return NOTHING
-    paths, shas = _named(table)
+    paths, shas = _named(table, decisions)
     stays: dict[str, Decision] = {}
     relabelled: dict[str, Decision] = {}
     pairs: dict[tuple[str, str], str] = {}
@@ -204,10 +204,16 @@ def words(decided: Decided) -> dict[str, str]:
     return {path: ", ".join(each) for path, each in said.items()}
 
 
-def _named(table: "pl.DataFrame") -> tuple[dict[str, list[str]], dict[str, str]]:
-    """sha256 → its paths, and path → its sha256."""
+def _named(
+    table: "pl.DataFrame | pl.LazyFrame", decisions: Sequence[Decision]
+) -> tuple[dict[str, list[str]], dict[str, str]]:
+    """sha256 → its paths, and path → its sha256: of the rows that these decisions name."""
+    import polars as pl
+
+    names = list({name for each in decisions for name in (each.sha256, each.path, each.other) if name})
+    is_named = pl.col("path").is_in(names) | pl.col("sha256").is_in(names)
+    rows = table.lazy().select("path", "sha256").filter(is_named).collect().rows()
     paths: dict[str, list[str]] = {}
-    rows = table.select("path", "sha256").rows()
     for path, sha256 in rows:
         if sha256:  # a file that could not be read is no image: only its path names it
             paths.setdefault(sha256, []).append(path)

@@ -10,20 +10,25 @@ import resource
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from itertools import islice
+from multiprocessing import forkserver
 from multiprocessing.connection import wait
 from typing import TypeVar
+
+from manifests.memory import keep_freed_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 16  # items sent at a time: the pipe's cost is shared, and a crash repeats only so many
+THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # looked at once, when NumPy is imported
 HUNGRY = "it needs more memory than there is"
 LEAST_MEMORY = 1 << 30  # bytes a worker may always have
-PRELOAD = ["etl.images", "imagehash"]  # imported once by the server that workers are forked from
+PRELOAD = ["etl.images"]  # imported once by the server that workers are forked from
 
 
 def default_workers() -> int:
@@ -101,10 +106,35 @@ def _each(task: Callable[[T], R], chunk: list[T]) -> list[R]:
     return [task(item) for item in chunk]
 
 
+def prepare() -> None:
+    """Have the server that workers are forked from import what they need, while this process does something else."""
+    multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
+    with _one_thread():
+        forkserver.ensure_running()
+
+
+@contextmanager
+def _one_thread() -> Generator[None]:
+    """What is started here computes with one thread: each worker has a core, and two teams on it wait for each other.
+
+    Measured with two workers on two cores: extract MEASURED.
+    """
+    before = {name: os.environ.get(name) for name in THREADS}
+    os.environ.update(dict.fromkeys(THREADS, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+
+
 def _pool(workers: int) -> ProcessPoolExecutor:
     # A fork server, not fork: this process has threads (polars'), and a forked copy of their locks can hang.
+    prepare()
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOAD)
     total = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     memory = max(LEAST_MEMORY, int(0.8 * total) // workers)
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(memory,))
@@ -127,6 +157,7 @@ def _stop(pool: ProcessPoolExecutor) -> None:
 def _begin(memory: int) -> None:
     """In the worker: Ctrl-C is the parent's affair, memory has a bound, and no worker outlives its parent."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    keep_freed_memory()
     if hasattr(resource, "RLIMIT_DATA"):
         resource.setrlimit(resource.RLIMIT_DATA, (memory, resource.getrlimit(resource.RLIMIT_DATA)[1]))
     if parent := multiprocessing.parent_process():

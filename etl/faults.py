@@ -95,6 +95,12 @@ def check(asked: dict[str, float | None], place: str) -> None:
             raise UserError(f"{place}: {name} takes no limit; write {name} alone.", Exit.RECIPE)
 
 
+def measured(settings: Curate) -> set[str]:
+    """The columns that the faults asked for look at."""
+    asked = [each for name in settings.faults for each in (FAULTS[name].figure, FAULTS[name].shown)]
+    return {name for each in asked if each is not None for name in each.meta.root_names()}
+
+
 def faulty(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
     """A rule of curation: each fault that is asked for. What a person pinned has none."""
     for name, asked in settings.faults.items():
@@ -105,9 +111,10 @@ def faulty(table: pl.DataFrame, settings: Curate) -> pl.DataFrame:
 
 def _found(table: pl.DataFrame, name: str, limit: float | None) -> pl.Expr:
     """Grey is a fault only among colour: where half of the images are grey, it is how they are."""
-    rows = kept(table)
-    if name == "grey" and 2 * rows.filter(pl.col("chroma") < GREY).height >= rows.height:
-        return pl.lit(value=False)
+    if name == "grey":
+        chroma = kept(table.select("chroma", "rejected"))["chroma"]
+        if 2 * int((chroma < GREY).sum()) >= len(chroma):
+            return pl.lit(value=False)
     return FAULTS[name].holds(limit).fill_null(value=False)
 
 

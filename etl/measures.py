@@ -146,8 +146,10 @@ def sharpness(grey: Image.Image) -> float:
     if min(small.size) < 3:
         return 0.0
     values = np.asarray(small).astype(np.int16)
-    inner = values[1:-1, 1:-1]
-    laplacian = values[1:-1, 2:] + values[1:-1, :-2] + values[2:, 1:-1] + values[:-2, 1:-1] - 4 * inner
+    laplacian = values[1:-1, 2:] + values[1:-1, :-2]
+    laplacian += values[2:, 1:-1]
+    laplacian += values[:-2, 1:-1]
+    laplacian -= 4 * values[1:-1, 1:-1]
     squares = int(np.square(laplacian, dtype=np.int32).sum(dtype=np.int64))  # whole numbers: the same on any machine
     return squares / laplacian.size - (int(laplacian.sum(dtype=np.int64)) / laplacian.size) ** 2
 

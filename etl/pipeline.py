@@ -17,6 +17,7 @@ from manifests.store import DatasetStore, Stage, stage_key
 
 Listed = list[keys.Listed] | None
 NEVER = "not made yet"
+WORKED = ("extract", "transform")  # stages that open files, in worker processes
 INPUTS = {  # what a changed input is called in a sentence
     "files": "files were added, removed or changed",
     "lists": "a label list changed",
@@ -176,5 +177,9 @@ def bring(
 
 
 def _make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
-    """The module of the stage's own name does the work; it is imported only now."""
+    """The module of the stage's own name does the work; it is imported only now, while its workers begin to start."""
+    if step.stage in WORKED and site.workers:
+        from etl.engine import prepare
+
+        prepare()
     return import_module(f"etl.{step.stage}").make(step, done, site)

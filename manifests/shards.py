@@ -7,6 +7,7 @@ begin on a page.
 Format: https://github.com/huggingface/safetensors#format
 """
 
+import errno
 import json
 import math
 import os
@@ -26,6 +27,7 @@ if TYPE_CHECKING:  # a run that finds nothing to do reads indexes alone
     import numpy.typing as npt
 
 PAGE = 4096  # bytes
+BLOCK = 4 << 20  # bytes copied at a time
 HEADER_LIMIT = 1 << 20  # bytes: our headers have a few hundred; more is another program's file or a damaged one
 # NumPy has no bfloat16: its bits are kept as uint16, and training views them as what they are.
 STORED = {
@@ -117,6 +119,45 @@ def open_rows(file: Path, *, writable: bool = False) -> Rows:
         except (ValueError, KeyError, TypeError) as error:
             raise damaged(file, f"its header is not that of a shard ({error})") from None
     return Rows(images, labels)
+
+
+class Target:
+    """A shard file that rows of images are written to, each at its place, by several processes if need be."""
+
+    def __init__(self, file: Path) -> None:
+        self._start, self._row, self._rows = _images_at(file)
+        self._file = file.open("r+b", buffering=0)
+
+    def put(self, row: int, pixels: bytes) -> None:
+        """Write one row's pixels, as the shard stores them. Raises ValueError for a row that it does not have."""
+        if not 0 <= row < self._rows or len(pixels) != self._row:
+            raise ValueError(f"row {row}: {len(pixels)} bytes; there are {self._rows} rows of {self._row}")
+        self._file.seek(self._start + row * self._row)
+        self._write(pixels)
+
+    def copy(self, row: int, other: Path, other_row: int, count: int) -> None:
+        """Rows from another shard of the same contract, so many one after the other. ValueError for rows that are not
+        there, here or there."""
+        start, size, rows = _images_at(other)
+        if size != self._row or not 0 <= other_row <= rows - count or not 0 <= row <= self._rows - count:
+            raise ValueError(f"{count} rows from {other_row} of {rows} to {row} of {self._rows}")
+        self._file.seek(self._start + row * self._row)
+        with other.open("rb", buffering=0) as file:
+            file.seek(start + other_row * size)
+            left = count * size
+            while left and (block := file.read(min(left, BLOCK))):
+                self._write(block)
+                left -= len(block)
+
+    def _write(self, data: bytes) -> None:
+        if self._file.write(data) != len(data):
+            raise OSError(errno.ENOSPC, "not written whole")
+
+
+def _images_at(file: Path) -> tuple[int, int, int]:
+    """Where a shard's images begin, the bytes of a row, and how many rows there are. Images lie last."""
+    images = open_rows(file).images
+    return file.stat().st_size - images.nbytes, images.nbytes // max(1, len(images)), len(images)
 
 
 def _map(file: Path, tensor: dict[str, Any], start: int, mode: Any) -> "npt.NDArray[Any]":

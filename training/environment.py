@@ -1,6 +1,5 @@
 """Where a run is trained: versions, device, threads, digests; and the switch to algorithms that repeat exactly."""
 
-import ctypes
 import os
 import platform
 import sys
@@ -19,7 +18,6 @@ from training.folders import key_settings
 
 ENVIRONMENT = "environment.json"
 WORKSPACE = "CUBLAS_WORKSPACE_CONFIG"  # cuBLAS is deterministic only with one of its own memory, fixed before it starts
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
 def environment(settings: Train, index: Index, place: torch.device) -> dict[str, Any]:
@@ -50,21 +48,6 @@ def library_versions() -> dict[str, str]:
 def fix_workspace() -> None:
     """Before cuBLAS starts, which looks at it once: an earlier run of this process may make it start."""
     os.environ.setdefault(WORKSPACE, ":4096:8")
-
-
-def keep_freed_memory() -> None:
-    """Have the C library keep what is freed for what comes next, instead of giving it back to the kernel each time.
-
-    Activations are megabytes: glibc would map and unmap each of them, and every page of theirs be a fault. Measured on
-    two cores (torch 2.15, mobilenet_v2 at 224, eval, batches of 64): 127 images/s against 47, no page fault against
-    10,000 an image; for a quarter more memory at the peak. Does nothing where the C library is another one.
-    """
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError, TypeError):
-        return
-    mallopt(M_MMAP_MAX, 0)
-    mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
 @contextmanager

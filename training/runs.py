@@ -20,6 +20,7 @@ import torch
 
 from manifests.digests import file_digest
 from manifests.errors import Exit, UserError
+from manifests.memory import keep_freed_memory
 from manifests.pixels import Statistics, normalisation
 from manifests.recipe import Train
 from manifests.shards import Index, read_index
@@ -27,14 +28,7 @@ from manifests.store import DatasetStore, Stage, read_stage, versions, write_who
 from training import checkpoints
 from training.admission import admit, kept
 from training.batches import Batches, fit
-from training.environment import (
-    ENVIRONMENT,
-    deterministic,
-    environment,
-    keep_freed_memory,
-    library_versions,
-    only_deterministic,
-)
+from training.environment import ENVIRONMENT, deterministic, environment, library_versions, only_deterministic
 from training.features import cached
 from training.folders import BEST, FACTS, LAST, METRICS, key_settings, run_folder
 from training.folders import describe as describe  # for who names, finds and reads runs, and has torch loaded anyway

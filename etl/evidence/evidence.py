@@ -11,13 +11,33 @@ from etl.evidence.thumbnails import Thumbnails
 from etl.funnel import COPIES, LATE, STEPS, step_of
 from manifests.recipe import DEDUPE_BITS, SPLITS, Curate
 
+SAID = [
+    "path",
+    "sha256",
+    "class",
+    "source_split",
+    "split",
+    "bytes",
+    "width",
+    "height",
+    "format",
+    "problem",
+    "decided",
+    "cluster",
+    "bits",
+    "like",
+    "like_bits",
+    "kind",
+    "details",
+]  # what is said of an image
+
 
 @dataclass(frozen=True)
 class Evidence:
     """A marked image table, and what is known of it."""
 
     name: str  # of the data set
-    table: pl.DataFrame  # EXTRACTED and CURATED
+    table: pl.LazyFrame  # EXTRACTED and CURATED: each section reads the columns and rows that it shows
     classes: list[str]  # in the order that shards keep
     counts: dict[str, Any]  # etl.curate.funnel
     settings: Curate
@@ -25,10 +45,10 @@ class Evidence:
     digests: Mapping[str, str] | None = None
 
     @cached_property
-    def rows(self) -> pl.DataFrame:
-        """The table by path, with `kind` and `details` of each reason."""
+    def rows(self) -> pl.LazyFrame:
+        """The table with `kind` and `details` of each reason."""
         parts = pl.col("rejected").str.splitn(": ", 2).struct
-        return self.table.sort("path").with_columns(kind=parts.field("field_0"), details=parts.field("field_1"))
+        return self.table.with_columns(kind=parts.field("field_0"), details=parts.field("field_1"))
 
     @cached_property
     def clustered(self) -> pl.DataFrame:
@@ -41,7 +61,9 @@ class Evidence:
         never = [kind for kind in kinds if STEPS.index(step_of(kind)) < LATE]
         copies = [kind for kind in kinds if step_of(kind) == COPIES]
         compared = self.rows.filter(pl.col("cluster").is_not_null() & ~_among("kind", never))
-        together = compared.with_columns(size=pl.len().over("cluster")).filter(pl.col("size") > 1)
+        several = compared.select(several=pl.col("cluster").hash().is_duplicated()).collect()  # 64 bits: a sieve
+        found = pl.concat([compared.select(SAID), several.lazy()], how="horizontal").filter("several").collect()
+        together = found.drop("several").with_columns(size=pl.len().over("cluster")).filter(pl.col("size") > 1)
         return together.with_columns(
             is_copy=_among("kind", copies),
             astride=pl.col("source_split").drop_nulls().n_unique().over("cluster") > 1,

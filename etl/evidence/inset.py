@@ -24,7 +24,7 @@ from manifests.pages.fragments import missing, styles
 from manifests.pages.sections import Inset
 from manifests.recipe import Curate
 from manifests.store import DatasetStore, Stage
-from manifests.table import read_table
+from manifests.table import scan_table
 
 STYLES = ("page.css", "sections/answer.css", "sections/classes.css", "inset.css")  # of what is shown
 COPIES, CONFLICTS = 3, 2  # clusters shown
@@ -72,7 +72,7 @@ def _evidence(dataset: DatasetStore, stage: Stage) -> Evidence | None:
         settings = Curate.model_validate(stage.settings)
     except ValidationError:
         return None
-    table = read_table(dataset.folder("curate", stage.key) / "images.parquet")
+    table = scan_table(dataset.folder("curate", stage.key) / "images.parquet")
     extracted = _made(dataset, "extract", stage.inputs.get("images"))
     read = by_path(dataset, extracted) if extracted else None
     return Evidence(dataset.name, table, stage.counts["classes"], stage.counts, settings, Thumbnails(read))
@@ -98,23 +98,19 @@ def _drawn(evidence: Evidence, page: str | None) -> Markup:
 def _numbers(evidence: Evidence) -> str:
     """What the pictures count, as CSV: `what` (found, left out, found as, train, val, test), `name` and `images`."""
     table = evidence.table
-    reasons = table["rejected"].drop_nulls().str.split(": ").list.first()
+    reasons = pl.col("rejected").drop_nulls().str.split(": ").list.first()
+    kept = table.filter(pl.col("rejected").is_null()).group_by("split", "class").len("images").sort("split", "class")
     parts = [
-        pl.DataFrame({"what": ["found"], "name": [""], "images": [table.height]}),
-        _counted(reasons, pl.lit("left out")),
-        _counted(table["label"].drop_nulls(), pl.lit("found as")),
-        table.filter(pl.col("rejected").is_null())
-        .group_by("split", "class")
-        .len("images")
-        .sort("split", "class")
-        .select(pl.col("split").alias("what"), pl.col("class").alias("name"), "images"),
+        table.select(pl.lit("found").alias("what"), pl.lit("").alias("name"), pl.len().alias("images")),
+        _counted(table.select(name=reasons), "left out"),
+        _counted(table.select(name=pl.col("label").drop_nulls()), "found as"),
+        kept.select(pl.col("split").alias("what"), pl.col("class").alias("name"), "images"),
     ]
-    return pl.concat(parts, how="vertical_relaxed").write_csv()
+    return pl.concat(parts, how="vertical_relaxed").collect().write_csv()
 
 
-def _counted(values: pl.Series, what: pl.Expr) -> pl.DataFrame:
-    counts = values.alias("name").to_frame().group_by("name").len("images").sort("name")
-    return counts.select(what.alias("what"), "name", "images")
+def _counted(values: pl.LazyFrame, what: str) -> pl.LazyFrame:
+    return values.group_by("name").len("images").sort("name").select(pl.lit(what).alias("what"), "name", "images")
 
 
 def _some(evidence: Evidence, rows: pl.DataFrame, most: int) -> Iterable[clusters.Cluster]:

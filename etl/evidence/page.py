@@ -19,7 +19,7 @@ FILE = "curation.html"
 
 def write_curation(
     folder: Path,
-    table: pl.DataFrame,
+    table: pl.DataFrame | pl.LazyFrame,
     classes: list[str],
     counts: dict[str, Any],
     settings: Curate,
@@ -34,5 +34,5 @@ def write_curation(
     gives an image's bytes by its path and may raise `etl.images.Unusable`; None where the source is away. `digests`
     says what this is the curation of; without it, the digest of the table is stated.
     """
-    evidence = Evidence(name, table, classes, counts, settings, Thumbnails(read), digests)
+    evidence = Evidence(name, table.lazy(), classes, counts, settings, Thumbnails(read), digests)
     write_whole(folder / FILE, page(TEMPLATES, sections, evidence))

@@ -13,9 +13,9 @@ from typing import NamedTuple
 
 import polars as pl
 
-from etl.copies import Likeness
 from etl.curate import class_names, class_order, curate, resemblances
 from etl.decisions import Decision, laid_over
+from etl.likeness import Likeness
 from etl.review.queues import Mark, Row, marks_of, reason_kind, rows_of
 from manifests.errors import UserError
 from manifests.recipe import SPLITS, Curate

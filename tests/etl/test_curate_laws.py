@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from etl import decisions
-from etl.curate import class_order, curate, funnel, resemblances
+from etl.curate import beside, class_order, curate, funnel, marks, needed, resemblances
 from etl.decisions import Decided, Decision, laid_over
 from manifests.errors import UserError
 from manifests.recipe import Curate
@@ -109,6 +109,8 @@ class TestLaws:
         shuffled = curate(table.sample(fraction=1, shuffle=True, seed=order), asked, by_hand)
         assert shuffled.sort("path").equals(marked.sort("path"))
         assert curate(table, asked, by_hand, resemblances(table, asked)).equals(marked)
+        narrow = marks(table.select(needed(asked)), asked, by_hand)
+        assert beside(table.lazy(), narrow).collect().equals(marked)
 
     def test_the_tables_that_are_tried_have_every_fault(self):
         marked = [curate(anything(seed, 60), Curate(max_per_class=4, min_side=32)) for seed in range(30)]

@@ -1,3 +1,4 @@
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -5,7 +6,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.duplicates import Hashes, Pairs, Stars, clusters, pairs, points
+from etl import bands
+from etl.bands import FoundPart, Words
+from etl.duplicates import MOST, NO_PAIRS, Hashes, Pairs, Stars, clusters, pairs, points
 
 RADII = {1: (0, 1, 4, 10), 4: (0, 3, 24, 60), 8: (0, 5, 64, 120)}  # words → bits
 WIDTH_AND_RADIUS = st.sampled_from([(words, radius) for words, radii in RADII.items() for radius in radii])
@@ -50,6 +53,20 @@ def stars_of(hashes: Hashes, radius: int, preference: Any = None) -> Stars:
     return clusters(point, pairs(distinct, radius), ranked)
 
 
+class TestPoints:
+    """The distinct hashes in order, and which of them each image has: as NumPy's own, slower, function says."""
+
+    @settings(max_examples=60, deadline=None)
+    @given(st.integers(0, 10**6), st.integers(0, 40), st.sampled_from([1, 4, 8]))
+    def test_they_are_those_of_unique(self, seed: int, count: int, width: int):
+        generator = np.random.default_rng(seed)
+        hashes = generator.integers(0, 3, (count, width), np.uint64) << np.uint64(62)
+        distinct, point = np.unique(hashes, axis=0, return_inverse=True)
+        found = points(hashes)
+        assert found[0].tolist() == distinct.tolist()
+        assert found[1].tolist() == point.reshape(-1).tolist()
+
+
 class TestPairs:
     """All pairs within the radius, each once, and no other: at every radius and width."""
 
@@ -84,6 +101,13 @@ class TestPairs:
         top = np.uint64(2**64 - 1)
         hashes = np.array([[0] * width, [top] * width, [0] * (width - 1) + [1]], np.uint64)
         assert [pair[:2] for pair in listed(pairs(hashes, radius))] == [(0, 2), (1, 2)]
+
+    def test_more_hashes_than_an_index_holds_are_refused(self):
+        with pytest.raises(ValueError, match="134,217,729 hashes; at most 134,217,728 at a time"):
+            pairs(np.broadcast_to(np.uint64(0), (MOST + 1, 1)), 4)
+
+    def test_where_there_are_none_there_are_none(self):
+        assert pairs(np.array([[0], [2**64 - 1]], np.uint64), 8) is NO_PAIRS
 
 
 class TestTurned:
@@ -153,6 +177,22 @@ class TestClusters:
     def test_a_hundred_thousand_equal_hashes_cost_what_one_costs(self):
         hashes = np.zeros((100_000, 8), np.uint64)
         assert set(stars_of(hashes, 64).centre.tolist()) == {0}
+
+    def test_a_hundred_thousand_equal_hashes_are_one_point_and_no_comparison(self, monkeypatch: pytest.MonkeyPatch):
+        words = np.concatenate([np.full(100_000, 7, np.uint64), 8 ** np.arange(2, 20, dtype=np.uint64)])
+        distinct, point = points(words.reshape(-1, 1))
+        assert len(distinct) == 19
+        searched: list[int] = []
+        near = bands.near
+
+        def counted(some: Words, radius: int) -> Iterator[FoundPart]:
+            searched.append(len(some))
+            return near(some, radius)
+
+        monkeypatch.setattr("etl.bands.near", counted)
+        star = clusters(point, pairs(distinct, 8), np.arange(len(words)))
+        assert searched == [19]
+        assert set(star.centre[:100_000].tolist()) == {0}
 
     @pytest.mark.parametrize("width", RADII)
     def test_no_images_have_no_clusters(self, width: int):

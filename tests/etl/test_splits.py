@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from etl.splits import divide, given_split, is_given, with_splits
+from etl import splits
+from etl.splits import given_split, is_given, with_splits
 from manifests.errors import UserError
 from manifests.recipe import Curate
 from tests.makers import digits, rows
@@ -24,6 +25,11 @@ def images(sizes: dict[str, list[int]]) -> pl.DataFrame:
         for copy in range(size)
     ]
     return pl.DataFrame(found, schema=["path", "class", "group"], orient="row")
+
+
+def divide(table: pl.DataFrame, shares: dict[str, float], seed: int) -> pl.DataFrame:
+    """path → split."""
+    return table.select("path", split=splits.divide(table.with_columns(sha256=pl.col("group")), shares, seed))
 
 
 def curated(**columns: list[Any]) -> pl.DataFrame:

@@ -11,7 +11,19 @@ from hypothesis import strategies as st
 from safetensors import safe_open
 
 from manifests.errors import Exit, UserError
-from manifests.shards import PAGE, STORED, Index, Shard, create, describe, is_sound, open_rows, read_index, write_index
+from manifests.shards import (
+    PAGE,
+    STORED,
+    Index,
+    Shard,
+    Target,
+    create,
+    describe,
+    is_sound,
+    open_rows,
+    read_index,
+    write_index,
+)
 from tests.makers import contract
 
 
@@ -97,6 +109,42 @@ class TestRows:
         filled(tmp_path / "a")
         with pytest.raises(FileExistsError):
             create(tmp_path / "a", 1, (1,), "uint8")
+
+
+class TestTarget:
+    """Rows are written one by one, each at its place, in any order."""
+
+    def test_rows_lie_where_they_were_put(self, tmp_path: Path) -> None:
+        file = tmp_path / "a"
+        create(file, 5, (2, 3, 3), "uint8")
+        pixels = np.random.default_rng(0).integers(0, 256, (5, 2, 3, 3), dtype=np.uint8)
+        target = Target(file)
+        for row in (3, 0, 4):
+            target.put(row, pixels[row].tobytes())
+        pixels[[1, 2]] = 0
+        assert np.array_equal(pixels, open_rows(file).images)
+
+    @given(row=st.integers(0, 5), other_row=st.integers(0, 7), count=st.integers(0, 8))
+    def test_rows_are_copied_as_they_are_or_refused(self, row: int, other_row: int, count: int) -> None:
+        with tempfile.TemporaryDirectory() as place:
+            file, other = filled(Path(place) / "a", seed=1), filled(Path(place) / "b", rows=7, seed=2)
+            wanted, there = open_rows(file).images.copy(), open_rows(other).images
+            if row + count > len(wanted) or other_row + count > len(there):
+                with pytest.raises(ValueError, match="rows from"):
+                    Target(file).copy(row, other, other_row, count)
+            else:
+                Target(file).copy(row, other, other_row, count)
+                wanted[row : row + count] = there[other_row : other_row + count]
+            assert np.array_equal(wanted, open_rows(file).images)
+
+    @pytest.mark.parametrize(("row", "size"), [(5, 18), (-1, 18), (0, 17), (0, 36)])
+    def test_a_row_that_it_does_not_have(self, tmp_path: Path, row: int, size: int) -> None:
+        file = tmp_path / "a"
+        create(file, 5, (2, 3, 3), "uint8")
+        before = file.read_bytes()
+        with pytest.raises(ValueError, match="there are 5 rows of 18"):
+            Target(file).put(row, bytes(size))
+        assert before == file.read_bytes()
 
 
 class TestDamage:

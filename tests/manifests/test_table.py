@@ -6,8 +6,22 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from manifests.table import EXTRACTED, kept, read_table, reject, table_digest, write_table
-from tests.makers import rows
+from manifests.digests import rank
+from manifests.table import (
+    EXTRACTED,
+    in_order,
+    kept,
+    numbered,
+    places,
+    read_table,
+    reject,
+    repeated,
+    scan_table,
+    spread,
+    table_digest,
+    write_table,
+)
+from tests.makers import digits, rows
 
 
 def marked(rejected: list[str | None]) -> pl.DataFrame:
@@ -37,6 +51,38 @@ class TestReject:
 
     def test_kept_are_those_without_a_reason(self):
         assert kept(marked(["x", None, None]))["n"].to_list() == [1, 2]
+
+
+class TestRows:
+    """What is decided of some rows, laid over all of them; and which rows have the same value."""
+
+    @given(st.lists(st.booleans(), max_size=30))
+    def test_values_of_some_rows_are_laid_over_all(self, chosen: list[bool]):
+        marked = pl.Series(chosen, dtype=pl.Boolean)
+        values = pl.Series([f"value {n}" for n in range(len(chosen))], dtype=pl.String)
+        expected = [f"value {n}" if is_chosen else None for n, is_chosen in enumerate(chosen)]
+        assert spread(values.filter(marked), marked).to_list() == expected
+
+    @given(st.lists(st.one_of(st.none(), st.sampled_from("abcdef")), max_size=30))
+    def test_every_row_has_the_number_of_the_first_of_its_value(self, values: list[str | None]):
+        expected = [n if value is None else values.index(value) for n, value in enumerate(values)]
+        assert numbered(pl.Series(values, dtype=pl.String)).to_list() == expected
+
+    @given(st.lists(st.sampled_from("abcdef"), max_size=30))
+    def test_no_repeated_value_is_overlooked(self, values: list[str]):
+        found = repeated(pl.Series(values, dtype=pl.String))
+        assert [
+            value for value, again in zip(values, found, strict=True) if values.count(value) > 1 and not again
+        ] == []
+
+    def test_places_are_those_of_rank(self):
+        shas = [digits(n) for n in range(50)]
+        expected = [int(rank(7, "cap", sha256)[:16], 16) for sha256 in shas]
+        assert places(pl.Series(shas), 7, "cap").to_list() == expected
+
+    def test_rows_are_sorted_by_path_where_they_are_not(self):
+        assert in_order(rows(path=["b", "a", "c"]))["path"].to_list() == ["a", "b", "c"]
+        assert in_order(rows(path=["a", "b"]))["path"].to_list() == ["a", "b"]
 
 
 TABLES = st.lists(st.tuples(st.one_of(st.none(), st.text(max_size=4)), st.one_of(st.none(), st.integers(0, 9))))
@@ -84,7 +130,18 @@ class TestTableDigest:
 
 
 class TestFile:
-    """What is written is read again."""
+    """What is written is read again, whole or as far as it is asked for."""
+
+    def test_a_lazy_table_is_written_and_digested_like_one_in_memory(self, tmp_path: Path):
+        long = pl.DataFrame({"n": range(250_000)}).with_columns(text=pl.format("row {}", "n"))
+        write_table(long, tmp_path / "whole.parquet")
+        write_table(scan_table(tmp_path / "whole.parquet"), tmp_path / "passed.parquet")
+        assert read_table(tmp_path / "passed.parquet").equals(long)
+        assert table_digest(scan_table(tmp_path / "passed.parquet")) == table_digest(long)
+
+    def test_some_columns_alone(self, tmp_path: Path):
+        write_table(rows(path=["a"]), tmp_path / "t.parquet")
+        assert read_table(tmp_path / "t.parquet", ["path", "label"]).rows() == [("a", "a")]
 
     def test_read_of_write_is_the_table(self, tmp_path: Path):
         images = rows(path=["a", "ñ/b"], problem=["truncated", None], phash=[2**64 - 1, None])

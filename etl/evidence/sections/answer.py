@@ -51,7 +51,7 @@ def render(evidence: Evidence) -> Markup:
         placed={split: number for split, number in evidence.placed.items() if number},
         copies=sum(step.out for step in steps if step.step.name == "copies"),
         conflicts=sum(step.out for step in steps if step.step.name == "conflicts"),
-        alike=evidence.table["like"].drop_nulls().len(),
+        alike=counts["waiting"],
     )
 
 

@@ -38,7 +38,7 @@ def render(evidence: Evidence) -> Markup:
         kept=clusters.filter(pl.col("kind").is_null() & (pl.col("sha256") != pl.col("cluster"))).height,
         method=evidence.settings.dedupe.partition(":")[0],
         distances=distances(evidence),
-        alike=evidence.rows["like_bits"].drop_nulls().len(),
+        alike=evidence.counts["waiting"],
     )
 
 
@@ -60,10 +60,11 @@ def across(clustered: pl.DataFrame) -> list[tuple[str, int]]:
 def distances(evidence: Evidence) -> Markup | None:
     """How far copies lie from what they copy, and look-alikes from what they are like; None where few can tell."""
     others = evidence.clustered.filter(pl.col("sha256") != pl.col("cluster")).unique("sha256", maintain_order=True)
-    copies, alike = others["bits"].drop_nulls(), evidence.rows["like_bits"].drop_nulls()
+    copies = others["bits"].drop_nulls()
+    alike = evidence.rows.select(pl.col("like_bits").drop_nulls()).collect().to_series()
     if not evidence.bits or len(copies) + len(alike) < FEW_PAIRS:
         return None
-    reach = max(evidence.radius + BIN, *copies, *alike, 0)
+    reach = max(evidence.radius + BIN, *pl.concat([copies, alike]).top_k(1))
     columns = list(_columns(copies, alike, reach))
     marks = [(mark, count(round(mark))) for mark in ticks(0, reach, 5)]
     title = "Bits that differ: copies, and those only alike"

@@ -7,7 +7,7 @@ from markupsafe import Markup
 
 from etl.evidence.cards import cards
 from etl.evidence.clusters import Cluster
-from etl.evidence.evidence import Evidence
+from etl.evidence.evidence import SAID, Evidence
 from etl.evidence.templates import fragment
 from etl.evidence.thumbnails import Row
 from manifests.pages.fragments import missing
@@ -19,7 +19,7 @@ SHOWN = 10  # pairs
 
 
 def render(evidence: Evidence) -> Markup:
-    alike = evidence.rows.filter(pl.col("like").is_not_null()).sort("like_bits", "path")
+    alike = evidence.rows.select(SAID).filter(pl.col("like").is_not_null()).collect().sort("like_bits", "path")
     if alike.is_empty():
         return missing("No kept image resembles another one without being its copy: nothing waits for a person here.")
     return fragment(
@@ -35,7 +35,7 @@ def render(evidence: Evidence) -> Markup:
 
 def _pairs(evidence: Evidence, alike: pl.DataFrame) -> Iterator[Cluster]:
     """Each image beside the one that it is like."""
-    wanted = evidence.rows.filter(pl.col("sha256").is_in(alike["like"].to_list()))
+    wanted = evidence.rows.select(SAID).filter(pl.col("sha256").is_in(alike["like"].to_list())).collect()
     by_sha: dict[str, Row] = {}
     for row in wanted.sort(pl.col("kind").is_not_null(), "path").iter_rows(named=True):
         by_sha.setdefault(row["sha256"], row)

@@ -6,7 +6,7 @@ import polars as pl
 from markupsafe import Markup
 
 from etl.evidence.cards import Card, cards
-from etl.evidence.evidence import Evidence
+from etl.evidence.evidence import SAID, Evidence
 from etl.evidence.templates import fragment
 from etl.evidence.thumbnails import Row
 from etl.funnel import CONFLICTS, COPIES, flow
@@ -53,15 +53,26 @@ def render(evidence: Evidence) -> Markup:
 
 
 def _pictured(evidence: Evidence, kind: Kind, most: int) -> Kind:
-    samples = sample(evidence.rows.filter(pl.col("kind") == kind.name), most)
+    samples = sample(evidence.rows.filter(pl.col("kind") == kind.name).select(SAID), most)
     return Kind(kind.name, kind.images, cards(evidence, samples, [row["details"] or row["kind"] for row in samples]))
 
 
-def sample(rows: pl.DataFrame, most: int) -> list[Row]:
+def sample(rows: pl.LazyFrame, most: int) -> list[Row]:
     """Some of them: first one of each wording and class, then the next; of equals as their digests fall."""
     wording = pl.col("details").str.replace_all(r"\d+", "#")  # shorter side 96 px and 97 px are one wording
-    ordered = rows.with_columns(wording=wording).sort("sha256", "path", nulls_last=True)
+    ordered = _first(rows.with_columns(wording=wording), most).sort("sha256", "path", nulls_last=True)
     turn = pl.int_range(pl.len())
     taken = ordered.with_columns(of_wording=turn.over("wording"), of_class=turn.over("class"))
     first = pl.min_horizontal("of_wording", "of_class")
     return taken.sort(first, "of_wording", "sha256", "path", nulls_last=True).head(most).rows(named=True)
+
+
+def _first(rows: pl.LazyFrame, most: int) -> pl.DataFrame:
+    """Of each wording and each class the rows with the lowest digests, `most` and perhaps some more: by the first 32
+    bits alone, for to sort ten million digests takes 40 s."""
+    start = pl.col("sha256").str.head(8).str.to_integer(base=16, strict=False).fill_null(1 << 32)
+    placed = rows.select("wording", "class", start=start).collect()
+    turn = pl.col("start").rank("min")
+    is_first = placed.select((turn.over("wording") <= most) | (turn.over("class") <= most)).to_series()
+    both = pl.concat([rows, is_first.alias("is_first").to_frame().lazy()], how="horizontal")
+    return both.filter("is_first").collect()

@@ -26,7 +26,8 @@ WIDEST = 8.0  # times as wide as high: beyond, and below its inverse, in the las
 
 
 def render(evidence: Evidence) -> Markup:
-    known = evidence.rows.filter(pl.col("width").is_not_null() & pl.col("height").is_not_null())
+    every = evidence.rows.select("width", "height", "kind").collect()
+    known = every.filter(pl.col("width").is_not_null() & pl.col("height").is_not_null())
     if known.is_empty():
         return missing("No image could be opened, so there are no sizes to compare.")
     sides = known.select(kept=pl.col("kind").is_null(), value=pl.min_horizontal("width", "height").cast(pl.Float64))
@@ -40,7 +41,7 @@ def render(evidence: Evidence) -> Markup:
         gone=sides.height - len(stays),
         middle=stays.median(),
         ends=(stays.min(), stays.max()),
-        unknown=evidence.rows.height - known.height,
+        unknown=every.height - known.height,
     )
 
 

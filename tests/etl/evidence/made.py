@@ -56,7 +56,7 @@ def evidence(
     classes = class_order(marked, asked)
     more = [name for name in class_names(marked, asked) if name not in classes]
     counts = {**funnel(marked, [*classes, *more]), "classes": classes, "unmatched": list(unmatched)}
-    return Evidence("made", marked, classes, counts, asked, Thumbnails(read))
+    return Evidence("made", marked.lazy(), classes, counts, asked, Thumbnails(read))
 
 
 def write(folder: Path, known: Evidence, name: str = "made") -> str:

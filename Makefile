@@ -2,12 +2,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.alacena-installed
+BENCHMARKS := feeding epochs building starting near_pairs growth
 
-.PHONY: help setup demo test explore check lint types docs lock clean
+.PHONY: help setup demo test explore bench bench-quick check lint types docs lock clean
 .DEFAULT_GOAL := help
 
 help: ## what can be made
-	@sed -n 's/^\([a-z]*\):.*## /  make \1  /p' $(MAKEFILE_LIST) | column -t -s'  ' 2>/dev/null || grep '##' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## the virtual environment with everything in it
 
@@ -27,6 +28,12 @@ test: setup ## the tests
 
 explore: setup ## the laws among the tests with new examples, twenty times as many
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m hypothesis
+
+bench: setup ## every benchmark on two cores, under fifteen minutes; on photographs that lie beside the project
+	for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each || exit 1; done
+
+bench-quick: setup ## the same in two minutes, with fewer rounds and rows
+	for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each --quick || exit 1; done
 
 lint: setup
 	$(BIN)/ruff check .

@@ -7,7 +7,8 @@ correlated as the photographs' own (2.2e-5 of their pairs lie within 8 bits of p
 Among each lie 1,000 planted pairs 1 to 8 bits apart, all of which have to be found within the radius.
 
 Each search is a process of its own: `time.process_time` over `etl.duplicates.pairs`, and `ru_maxrss` of the whole
-process, so with the interpreter, its libraries, the hashes and the pairs. FULLTIME
+process, so with the interpreter, its libraries, the hashes and the pairs.
+The full form takes a minute and a half, `--quick` ten seconds.
 
 With `--peers` also two libraries, which need an environment of their own (benchmarks/requirements-peers.txt; the one
 that is not installed is left out). They answer a part of the queries, and what all of them take is extrapolated.

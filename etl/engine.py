@@ -10,10 +10,9 @@ import resource
 import signal
 import threading
 from collections import deque
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
 from itertools import islice
 from multiprocessing import forkserver
 from multiprocessing.connection import wait
@@ -25,7 +24,6 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 CHUNK = 16  # items sent at a time: the pipe's cost is shared, and a crash repeats only so many
-THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS")  # looked at once, when NumPy is imported
 HUNGRY = "it needs more memory than there is"
 LEAST_MEMORY = 1 << 30  # bytes a worker may always have
 PRELOAD = ["etl.images"]  # imported once by the server that workers are forked from
@@ -109,26 +107,7 @@ def _each(task: Callable[[T], R], chunk: list[T]) -> list[R]:
 def prepare() -> None:
     """Have the server that workers are forked from import what they need, while this process does something else."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    with _one_thread():
-        forkserver.ensure_running()
-
-
-@contextmanager
-def _one_thread() -> Generator[None]:
-    """What is started here computes with one thread: each worker has a core, and two teams on it wait for each other.
-
-    Measured with two workers on two cores: extract MEASURED.
-    """
-    before = {name: os.environ.get(name) for name in THREADS}
-    os.environ.update(dict.fromkeys(THREADS, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    forkserver.ensure_running()
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -33,6 +33,8 @@ from manifests.store import DatasetStore, Stage, flush
 from manifests.table import read_table, write_table
 
 MEGABYTE = 1_000_000  # bytes
+Numbers = npt.NDArray[np.int64]
+NO_ROWS: Numbers = np.empty(0, np.int64)
 Stored = npt.NDArray[Any]  # (H, W, C) as a shard keeps it: bfloat16 as its bits, in uint16
 SEALERS = 2  # threads that digest shards: the hash holds no lock of the interpreter
 CONVERTED = 64  # rows at a time, from uint8 to float
@@ -43,8 +45,9 @@ PLACE = ["source", "member", "bytes", "stamp", "offset"]
 class Row(NamedTuple):
     """Where one view goes."""
 
+    number: int  # of all rows, in the order of the table
     file: str
-    row: int
+    row: int  # of the shard
     parameters: str
 
 
@@ -104,22 +107,22 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
             open_rows(folder / str(file), writable=True).labels[:] = members["class"].replace_strict(
                 classes, range(len(classes))
             )
-        sums = _copied(rows, contract, dataset, folder, sealer) if contract.dtype == "uint8" else {}
-        copied = len(sums)
-        jobs = list(_jobs(rows, places, set(sums)))
+        sums = np.zeros((rows.height, 2 * staged.shape[2]), np.int64)
+        copied = _copied(rows, sums, contract, dataset, folder, sealer) if contract.dtype == "uint8" else NO_ROWS
+        missing = _missing(rows, copied, places)
+        images = missing.select(pl.struct("path", "sha256").n_unique()).item() if missing.height else 0
         fill = partial(_fill, opener=reads, contract=staged, folder=str(folder))
-        results = engine.ordered_map(fill, jobs, workers=site.workers, lost=_lost)
+        results = engine.ordered_map(fill, _jobs(missing), workers=site.workers, lost=_lost)
         problems: list[str] = []
-        for job, filled in zip(jobs, told(results, site.progress, "decoding images", len(jobs)), strict=True):
+        for job, filled in zip(_jobs(missing), told(results, site.progress, "decoding images", images), strict=True):
             problems += [f"{job.path} ({filled.problem})"] if filled.problem else []
-            sums |= {(row.file, row.row): found for row, found in zip(job.rows, filled.sums, strict=False)}
+            for row, found in zip(job.rows, filled.sums, strict=False):
+                sums[row.number] = found
             if contract.dtype == "uint8" and not problems:
                 seals.reached(job.rows[0].file)
         _refuse(problems)
-        rows = rows.with_columns(
-            sums=pl.Series([sums[key] for key in rows.select("shard", "row").iter_rows()], dtype=pl.List(pl.Int64))
-        )
-        statistics = _statistics(rows, contract)
+        rows = rows.with_columns(sums=pl.Series(sums).cast(pl.List(pl.Int64)))
+        statistics = _statistics(sums[(rows["split"] == "train").to_numpy()], contract)
         if contract.dtype != "uint8":
             contract = pixel_contract(settings, background, statistics)
             _to_float(folder, rows, contract)
@@ -138,8 +141,8 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
             "rows": {split: index.rows(split) for split in shards},
             "shards": sum(len(files) for files in shards.values()),
             "bytes": sum(shard.bytes for files in shards.values() for shard in files),
-            "decoded": len(jobs),
-            "copied": copied,
+            "decoded": images,
+            "copied": len(copied),
             "classes": classes,
         }
         return finish(index.digest, counts, {shard.file: shard.sha256 for files in shards.values() for shard in files})
@@ -159,14 +162,20 @@ def _laid_out(views: pl.DataFrame, contract: PixelContract, shard_bytes: int) ->
     )
 
 
-def _jobs(rows: pl.DataFrame, places: pl.DataFrame, there: set[tuple[str, int]]) -> Iterator[Job]:
-    """The images that have a view which is not there yet."""
-    at = {path: place for path, *place in places.select("path", *PLACE).iter_rows()}
-    views = rows.select("path", "sha256", "shard", "row", "parameters").iter_rows()
-    for (path, sha256), of_image in groupby(views, key=lambda view: view[:2]):  # an image's views stand together
-        missing = tuple(Row(*view[2:]) for view in of_image if view[2:4] not in there)
-        if missing:
-            yield Job(path, sha256, (at[path][0], at[path][1], *at[path][2:]), missing)
+def _missing(rows: pl.DataFrame, copied: Numbers, places: pl.DataFrame) -> pl.DataFrame:
+    """The numbered rows that are not there yet, and where their images lie."""
+    numbered = rows.with_row_index("number").filter(
+        ~pl.col("number").is_in(pl.Series(copied, dtype=pl.UInt32).implode())
+    )
+    return numbered.join(places.select("path", *PLACE), on="path", how="left", maintain_order="left")
+
+
+def _jobs(missing: pl.DataFrame) -> Iterator[Job]:
+    """The images of these rows, one by one: a table of a million rows makes no million jobs at once."""
+    rows = missing.select("path", "sha256", *PLACE, "number", "shard", "row", "parameters").iter_rows()
+    for image, views in groupby(rows, key=lambda row: row[:7]):  # an image's views stand together
+        path, sha256, source, member, size, stamp, offset = image
+        yield Job(path, sha256, (source, member, size, stamp, offset), tuple(Row(*view[7:]) for view in views))
 
 
 def _fill(job: Job, *, opener: Opener, contract: PixelContract, folder: str) -> Filled:
@@ -210,14 +219,13 @@ def _sums(histogram: list[int]) -> list[int]:
     return [*(counts @ levels).tolist(), *(counts @ levels**2).tolist()]
 
 
-def _statistics(rows: pl.DataFrame, contract: PixelContract) -> Statistics:
-    """Mean and deviation per channel over all train rows, of values in [0, 1]."""
-    train = rows.filter(pl.col("split") == "train")
-    if train.is_empty():
+def _statistics(sums: Numbers, contract: PixelContract) -> Statistics:
+    """Mean and deviation per channel of values in [0, 1], from the sums of all train rows."""
+    if not len(sums):
         raise UserError("transform: the train split is empty; look at the splits with: alacena curate")
     height, width, channels = contract.shape
-    pixels = train.height * height * width
-    totals = [int(total) for total in np.array(train["sums"].to_list(), np.int64).sum(0)]
+    pixels = len(sums) * height * width
+    totals = [int(total) for total in sums.sum(0)]
     means = [total / pixels for total in totals[:channels]]
     deviations = [
         math.sqrt(max(0.0, total / pixels - mean**2)) for total, mean in zip(totals[channels:], means, strict=True)
@@ -226,11 +234,16 @@ def _statistics(rows: pl.DataFrame, contract: PixelContract) -> Statistics:
 
 
 def _copied(
-    rows: pl.DataFrame, contract: PixelContract, dataset: DatasetStore, folder: Path, background: Executor
-) -> dict[tuple[str, int], list[int]]:
-    """Copy the rows that earlier shard sets hold, the newest first, and give the sums of each by (shard, row)."""
-    sums: dict[tuple[str, int], list[int]] = {}
-    missing, same_view = rows, ["sha256", "view", "parameters"]
+    rows: pl.DataFrame,
+    sums: Numbers,
+    contract: PixelContract,
+    dataset: DatasetStore,
+    folder: Path,
+    background: Executor,
+) -> Numbers:
+    """Copy the rows that earlier shard sets hold, the newest first, with their sums; the numbers of these rows."""
+    found: list[Numbers] = [NO_ROWS]
+    missing, same_view = rows.with_row_index("number"), ["sha256", "view", "parameters"]
     for stage in dataset.published("transform"):
         earlier = dataset.folder("transform", stage.key)
         index = read_index(earlier)
@@ -246,9 +259,11 @@ def _copied(
             copying = Target(folder / str(target)).copy
             for row, old_row, count in _runs(members):
                 copying(row, earlier / str(origin), old_row, count)
-        sums |= {(shard, row): found for shard, row, found in same.select("shard", "row", "sums").iter_rows()}
-        missing = missing.join(same, on=["shard", "row"], how="anti")
-    return sums
+        if same.height:
+            found.append(same["number"].to_numpy().astype(np.int64))
+            sums[found[-1]] = np.array(same["sums"].to_list(), np.int64)
+        missing = missing.join(same, on="number", how="anti")
+    return np.concatenate(found)
 
 
 def _runs(members: pl.DataFrame) -> Iterator[tuple[int, int, int]]:

@@ -173,10 +173,10 @@ class TestReadingAhead:
         mapped = Mapped(tmp_path, "train")
         disk = mapped._disk  # pyright: ignore[reportPrivateUsage] # what the kernel holds has no public face
         forget(tmp_path)
-        if disk.has(0, 5):
+        if disk.has(1, 59):  # looking has the kernel read what was missing: not the row that is looked for below
             pytest.skip("this file system forgets nothing")
         list(mapped.read_ahead([np.array([5])]))
-        assert [disk.has(shard, row) for shard, row in ((0, 0), (0, 39), (1, 0), (1, 59))] == [True] * 4
+        assert [disk.has(shard, row) for shard, row in ((0, 0), (0, 39), (1, 0))] == [True] * 3
 
     def test_a_cold_epoch_is_the_same_as_a_warm_one(self, tmp_path: Path) -> None:
         shard_set(tmp_path, rows={"train": (40, 60)}, size=32)

@@ -1,12 +1,13 @@
-"""Views → pixels → shards: each image is decoded once, and each of its views written into the shard's own memory.
+"""Views → pixels → shards: each image is decoded once, and each of its views written to its place in a shard.
 
-Workers map the shard files and fill rows; only sums come back. The order of rows is that of (sha256, path, view):
+Workers write rows into the shard files; only sums come back. The order of rows is that of (sha256, path, view):
 classes are mixed, and the bytes depend neither on the number of workers nor on the order of the file system. Rows that
-an earlier shard set holds under the same contract are copied, not decoded.
+earlier shard sets hold under the same contract are copied, not decoded.
 """
 
 import json
 import math
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import lru_cache, partial
@@ -123,6 +124,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
         _refuse(problems)
         rows = rows.with_columns(sums=pl.Series(sums).cast(pl.List(pl.Int64)))
         statistics = _statistics(sums[(rows["split"] == "train").to_numpy()], contract)
+        _target.cache_clear()
         if contract.dtype != "uint8":
             contract = pixel_contract(settings, background, statistics)
             _to_float(folder, rows, contract)
@@ -256,12 +258,10 @@ def _copied(
         whole = [shard.file for shard, is_whole in zip(shards, sound, strict=True) if is_whole]
         same = same.filter(pl.col("old_shard").is_in(whole))
         for (target, origin), members in same.sort("shard", "row").group_by("shard", "old_shard", maintain_order=True):
-            copying = Target(folder / str(target)).copy
-            for row, old_row, count in _runs(members):
-                copying(row, earlier / str(origin), old_row, count)
+            Target(folder / str(target)).copy(earlier / str(origin), _runs(members))
         if same.height:
             found.append(same["number"].to_numpy().astype(np.int64))
-            sums[found[-1]] = np.array(same["sums"].to_list(), np.int64)
+            sums[found[-1]] = same["sums"].list.to_array(sums.shape[1]).to_numpy()
         missing = missing.join(same, on="number", how="anti")
     return np.concatenate(found)
 
@@ -322,13 +322,12 @@ class _Seals:
         files = rows.group_by("split", "shard", maintain_order=True).len()
         self._files = {str(file): (str(split), int(count)) for split, file, count in files.iter_rows()}
         self._sealed: dict[str, Future[Shard]] = {}
+        self._filling = deque(self._files)  # not sealed yet, in the order of the rows
 
     def reached(self, file: str) -> None:
         """Jobs come in the order of the rows: when one begins in this shard, those before it are full."""
-        for earlier in self._files:
-            if earlier == file:
-                return
-            self._seal(earlier)
+        while self._filling[0] != file:
+            self._seal(self._filling.popleft())
 
     def _seal(self, file: str) -> None:
         if file not in self._sealed:

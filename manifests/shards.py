@@ -1,8 +1,8 @@
 """The shard set: per split, safetensors files with `images` (N, H, W, C) and `labels` (N,); the index is written last.
 
 A shard file is created at its full size and then filled in place, from several processes if need be: `create` writes
-the safetensors header, `open_rows` maps the tensors. Labels come first and the header is padded so that the images
-begin on a page.
+the safetensors header, `Target` writes rows, `open_rows` maps the tensors. Labels come first and the header is padded
+so that the images begin on a page.
 
 Format: https://github.com/huggingface/safetensors#format
 """
@@ -12,6 +12,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -135,19 +136,22 @@ class Target:
         self._file.seek(self._start + row * self._row)
         self._write(pixels)
 
-    def copy(self, row: int, other: Path, other_row: int, count: int) -> None:
-        """Rows from another shard of the same contract, so many one after the other. ValueError for rows that are not
-        there, here or there."""
+    def copy(self, other: Path, runs: Iterable[tuple[int, int, int]]) -> None:
+        """Runs of rows from another shard of the same contract: first row here, first row there, how many. ValueError
+        for rows that are not there, here or there."""
         start, size, rows = _images_at(other)
-        if size != self._row or not 0 <= other_row <= rows - count or not 0 <= row <= self._rows - count:
-            raise ValueError(f"{count} rows from {other_row} of {rows} to {row} of {self._rows}")
-        self._file.seek(self._start + row * self._row)
         with other.open("rb", buffering=0) as file:
-            file.seek(start + other_row * size)
-            left = count * size
-            while left and (block := file.read(min(left, BLOCK))):
-                self._write(block)
-                left -= len(block)
+            for row, other_row, count in runs:
+                if size != self._row or not 0 <= other_row <= rows - count or not 0 <= row <= self._rows - count:
+                    raise ValueError(f"{count} rows from {other_row} of {rows} to {row} of {self._rows}")
+                self._file.seek(self._start + row * self._row)
+                file.seek(start + other_row * size)
+                left = count * size
+                while left:
+                    if not (block := file.read(min(left, BLOCK))):
+                        raise ValueError(f"{other}: cut short")
+                    self._write(block)
+                    left -= len(block)
 
     def _write(self, data: bytes) -> None:
         if self._file.write(data) != len(data):

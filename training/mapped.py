@@ -9,7 +9,7 @@ import threading
 import warnings
 import weakref
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -46,17 +46,17 @@ class Mapped:
         shards = read_index(folder).splits.get(split, ())
         if not sum(shard.rows for shard in shards):
             raise UserError(f"{folder}: the split {split} has no rows.", Exit.REFUSED)
-        parts = [open_rows(_whole(folder, shard)) for shard in shards]
-        shapes = {(rows.images.shape[1:], rows.images.dtype.name) for rows in parts}
+        parts, labels = zip(*(_tensors(_whole(folder, shard)) for shard in shards), strict=True)
+        shapes = {(images.shape[1:], images.dtype.name) for images in parts}
         if len(shapes) != 1:
             raise damaged(folder, f"the shards of {split} differ in shape or type: {sorted(shapes)}")
         self.shape, kind = shapes.pop()
         self.dtype = DTYPES[kind]
-        self.labels = np.concatenate([rows.labels for rows in parts])
-        self.starts = np.cumsum([0, *(len(rows.labels) for rows in parts)])[:-1]  # number of each shard's first row
+        self.labels = np.concatenate(labels)
+        self.starts = np.cumsum([0, *map(len, labels)])[:-1]  # number of each shard's first row
         self.rows = len(self.labels)
-        self.row_bytes = parts[0].images[0].nbytes
-        self._span = _Span([rows.images for rows in parts], self.row_bytes)
+        self.row_bytes = parts[0][0].nbytes
+        self._span = _Span(parts, self.row_bytes)
         self._disk = _Disk(folder, shards, self.row_bytes)
         self._cold = 0  # batches still to be asked for without looking
 
@@ -114,6 +114,12 @@ def _whole(folder: Path, shard: Shard) -> Path:
     return file
 
 
+def _tensors(file: Path) -> tuple[npt.NDArray[Any], Numbers]:
+    """Images, mapped, and labels, copied: a map holds a file open, and of those a process may have only so many."""
+    rows = open_rows(file)
+    return rows.images, np.array(rows.labels)
+
+
 class _Span:
     """All that lies in memory from the first shard's images to the last's, as one tensor whose rows overlap.
 
@@ -124,7 +130,7 @@ class _Span:
     what it has gathered.
     """
 
-    def __init__(self, parts: list[npt.NDArray[Any]], row_bytes: int) -> None:
+    def __init__(self, parts: Sequence[npt.NDArray[Any]], row_bytes: int) -> None:
         self._parts = parts  # to stay mapped
         self._unit = math.gcd(PAGE, row_bytes)
         self._step = row_bytes // self._unit
@@ -147,13 +153,10 @@ class _Span:
 class _Disk:
     """What of the shards is in memory, and reading what is not: by the kernel, into its page cache."""
 
-    def __init__(self, folder: Path, shards: Iterable[Shard], row_bytes: int) -> None:
+    def __init__(self, folder: Path, shards: Sequence[Shard], row_bytes: int) -> None:
         self._row_bytes = row_bytes
         self._starts = [shard.bytes - shard.rows * row_bytes for shard in shards]  # images lie last
-        can_tell = hasattr(os, "preadv") and hasattr(os, "RWF_NOWAIT") and hasattr(os, "posix_fadvise")  # Linux
-        opened = [os.open(folder / shard.file, os.O_RDONLY) for shard in shards] if can_tell else []
-        weakref.finalize(self, _close, opened)
-        self._files = list(opened)
+        self._can_tell = all(hasattr(os, name) for name in ("preadv", "RWF_NOWAIT", "posix_fadvise"))  # Linux
         self._byte = [bytearray(1)]
         self._paths = [folder / shard.file for shard in shards]
         self._size = sum(shard.bytes for shard in shards)
@@ -163,24 +166,26 @@ class _Disk:
 
     def has(self, shard: int, row: int) -> bool:
         """Whether the first byte of a row is in memory; True where nobody can tell."""
-        if not self._files:
+        if not self._can_tell:
             return True
         try:
-            os.preadv(self._files[shard], self._byte, self._starts[shard] + row * self._row_bytes, os.RWF_NOWAIT)
+            with self._paths[shard].open("rb", buffering=0) as file:  # not kept open: there may be thousands
+                os.preadv(file.fileno(), self._byte, self._starts[shard] + row * self._row_bytes, os.RWF_NOWAIT)
         except BlockingIOError:
             return False
         except OSError:  # a file system that cannot tell: the kernel's own reading ahead has to do
-            self._files.clear()
+            self._can_tell = False
         return True
 
     def ask_for(self, shard: int, rows: Numbers) -> None:
         """Begin to read sorted rows, neighbours together."""
         ends = [0, *(np.flatnonzero(np.diff(rows) != 1) + 1).tolist(), len(rows)]
-        for a, b in pairwise(ends):
-            start = self._starts[shard] + int(rows[a]) * self._row_bytes
-            stop = start + (b - a) * self._row_bytes
-            for place in range(start, stop, REQUEST):
-                os.posix_fadvise(self._files[shard], place, min(REQUEST, stop - place), os.POSIX_FADV_WILLNEED)
+        with self._paths[shard].open("rb", buffering=0) as file:
+            for a, b in pairwise(ends):
+                start = self._starts[shard] + int(rows[a]) * self._row_bytes
+                stop = start + (b - a) * self._row_bytes
+                for place in range(start, stop, REQUEST):
+                    os.posix_fadvise(file.fileno(), place, min(REQUEST, stop - place), os.POSIX_FADV_WILLNEED)
 
     def read_through(self) -> None:
         """Have a thread read all the shards once, if they may stay in memory, and wait for it a little.
@@ -209,8 +214,3 @@ def _free_memory() -> int:
     except OSError:
         return 0
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("MemAvailable:")), 0)
-
-
-def _close(files: list[int]) -> None:
-    for file in files:
-        os.close(file)

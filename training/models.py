@@ -54,8 +54,8 @@ class Normalise(nn.Module):
             return images.permute(0, 3, 1, 2).float()
         lines = images.flatten(2)  # (B, H, W·C): channels in the innermost place would be three numbers at a time
         scale, shift = (part.flatten().repeat(images.shape[2]) for part in (self.scale, self.shift))
-        if images.device.type != "cpu" or torch.compiler.is_compiling():
-            values = lines.float().mul_(scale).add_(shift)
+        if images.device.type != "cpu" or images.requires_grad or torch.compiler.is_compiling():
+            values = (lines.float() * scale).add_(shift)
         else:
             values = self._same_memory(lines).copy_(lines).mul_(scale).add_(shift)
         return values.view(images.shape).permute(0, 3, 1, 2)

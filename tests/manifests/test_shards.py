@@ -131,9 +131,9 @@ class TestTarget:
             wanted, there = open_rows(file).images.copy(), open_rows(other).images
             if row + count > len(wanted) or other_row + count > len(there):
                 with pytest.raises(ValueError, match="rows from"):
-                    Target(file).copy(row, other, other_row, count)
+                    Target(file).copy(other, [(row, other_row, count)])
             else:
-                Target(file).copy(row, other, other_row, count)
+                Target(file).copy(other, [(row, other_row, count)])
                 wanted[row : row + count] = there[other_row : other_row + count]
             assert np.array_equal(wanted, open_rows(file).images)
 

@@ -182,7 +182,11 @@ class TestReadingAhead:
         shard_set(tmp_path, rows={"train": (40, 60)}, size=32)
         with Batches(tmp_path, "train", 8, "cpu", seed=1) as batches:
             warm = [bits(x).tobytes() for x, _ in batches.epoch(1)]
-            forget(tmp_path)
+        forget(tmp_path)  # which spares what is mapped
+        with Batches(tmp_path, "train", 8, "cpu", seed=1) as batches:
+            disk = Mapped(tmp_path, "train")._disk  # pyright: ignore[reportPrivateUsage] # what the kernel holds
+            if disk.has(1, 59):
+                pytest.skip("this file system forgets nothing")
             assert warm == [bits(x).tobytes() for x, _ in batches.epoch(1)]
 
     def test_closing_closes_the_files(self, tmp_path: Path) -> None:
@@ -195,7 +199,9 @@ class TestReadingAhead:
         def held() -> list[str]:
             return [str(each.readlink()) for each in folder.iterdir() if each.is_symlink()]
 
-        assert any(str(tmp_path) in file for file in held())
+        assert (
+            len([file for file in held() if str(tmp_path) in file]) == 3
+        )  # one a shard, of which there may be hundreds
         batches.close()
         assert not any(str(tmp_path) in file for file in held())
 

@@ -53,6 +53,13 @@ class TestNormalise:
         assert torch.equal(small, again)
         assert again.data_ptr() == large
 
+    def test_pixels_that_need_a_gradient_get_memory_of_their_own(self) -> None:
+        normalise = model(normalise="imagenet").normalise
+        for _ in range(2):
+            images = pictures().float().requires_grad_()
+            normalise(images).sum().backward()
+            assert torch.equal(normalise.scale.flatten().expand_as(images), torch.as_tensor(images.grad))
+
     def test_a_backward_pass_that_came_too_late_is_refused(self) -> None:
         found = model(widths="8").train()
         early = found(pictures(2)).sum()

@@ -29,7 +29,7 @@ test: setup ## the tests
 explore: setup ## the laws among the tests with new examples, twenty times as many
 	HYPOTHESIS_PROFILE=explore $(BIN)/python -m pytest -m hypothesis
 
-bench: setup ## every benchmark on two cores, under fifteen minutes; on photographs that lie beside the project
+bench: setup ## every benchmark, a quarter of an hour on two quiet cores; on photographs that lie beside the project
 	for each in $(BENCHMARKS); do $(BIN)/python -m benchmarks.$$each || exit 1; done
 
 bench-quick: setup ## the same in two minutes, with fewer rounds and rows

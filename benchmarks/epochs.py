@@ -2,8 +2,8 @@
 
     python -m benchmarks.epochs [ROUNDS] [--quick]
 
-What is beyond 1 is what feeding costs. On the CPU resnet18 at 96 px, STEPS steps of BATCH images a round, about a
-minute and a half; where there is a GPU also mobilenet_v2 and resnet50, with the split on the device and with streaming.
+What is beyond 1 is what feeding costs. On the CPU resnet18 at 96 px, STEPS steps of BATCH images a round, about
+a minute; where there is a GPU also mobilenet_v2 and resnet50, with the split on the device and with streaming.
 """
 
 import tempfile
@@ -26,7 +26,7 @@ from training.runs import chosen_device, made_model
 from training.step import Step
 
 BATCH = 32
-STEPS, QUICK_STEPS = 20, 6
+STEPS, QUICK_STEPS = 15, 6
 MODELS = {"cpu": ("resnet18",), "cuda": ("resnet18", "mobilenet_v2", "resnet50")}
 
 
@@ -81,4 +81,4 @@ def _epoch(learn: Callable[[Iterable[Batch]], None], source: Batches, epochs: It
 
 
 if __name__ == "__main__":
-    main(*arguments(7, 3))
+    main(*arguments(5, 3))

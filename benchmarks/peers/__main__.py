@@ -66,6 +66,7 @@ def feed(
 
 def turn(epoch: Epoch) -> int:
     """Epochs that take about TURN; the first, uncounted, makes pages and threads."""
+    torch.set_num_threads(PROCESSES)
     epoch()
     started = time.perf_counter()
     epoch()
@@ -73,6 +74,7 @@ def turn(epoch: Epoch) -> int:
 
 
 def several(epoch: Epoch, repeats: int) -> None:
+    torch.set_num_threads(PROCESSES)  # as the machine has it, whatever the rival before asked for itself
     for _ in range(repeats):
         epoch()
 

@@ -35,7 +35,6 @@ from manifests.table import read_table, write_table
 
 MEGABYTE = 1_000_000  # bytes
 Numbers = npt.NDArray[np.int64]
-NO_ROWS: Numbers = np.empty(0, np.int64)
 Stored = npt.NDArray[Any]  # (H, W, C) as a shard keeps it: bfloat16 as its bits, in uint16
 SEALERS = 2  # threads that digest shards: the hash holds no lock of the interpreter
 CONVERTED = 64  # rows at a time, from uint8 to float
@@ -109,8 +108,11 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
                 classes, range(len(classes))
             )
         sums = np.zeros((rows.height, 2 * staged.shape[2]), np.int64)
-        copied = _copied(rows, sums, contract, dataset, folder, sealer) if contract.dtype == "uint8" else NO_ROWS
-        missing = _missing(rows, copied, places)
+        missing = rows.with_row_index("number")
+        if contract.dtype == "uint8":
+            missing = _left(missing, sums, contract, dataset, folder, sealer)
+        copied = rows.height - missing.height
+        missing = missing.join(places.select("path", *PLACE), on="path", how="left", maintain_order="left")
         images = missing.select(pl.struct("path", "sha256").n_unique()).item() if missing.height else 0
         fill = partial(_fill, opener=reads, contract=staged, folder=str(folder))
         results = engine.ordered_map(fill, _jobs(missing), workers=site.workers, lost=_lost)
@@ -144,7 +146,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
             "shards": sum(len(files) for files in shards.values()),
             "bytes": sum(shard.bytes for files in shards.values() for shard in files),
             "decoded": images,
-            "copied": len(copied),
+            "copied": copied,
             "classes": classes,
         }
         return finish(index.digest, counts, {shard.file: shard.sha256 for files in shards.values() for shard in files})
@@ -162,14 +164,6 @@ def _laid_out(views: pl.DataFrame, contract: PixelContract, shard_bytes: int) ->
         .with_columns(shard=shard, row=(number % most).cast(pl.Int32))
         .select("split", "shard", "row", "path", "sha256", "view", "parameters", "class")
     )
-
-
-def _missing(rows: pl.DataFrame, copied: Numbers, places: pl.DataFrame) -> pl.DataFrame:
-    """The numbered rows that are not there yet, and where their images lie."""
-    numbered = rows.with_row_index("number").filter(
-        ~pl.col("number").is_in(pl.Series(copied, dtype=pl.UInt32).implode())
-    )
-    return numbered.join(places.select("path", *PLACE), on="path", how="left", maintain_order="left")
 
 
 def _jobs(missing: pl.DataFrame) -> Iterator[Job]:
@@ -235,35 +229,36 @@ def _statistics(sums: Numbers, contract: PixelContract) -> Statistics:
     return tuple(mean / 255 for mean in means), tuple(max(deviation, 0.5) / 255 for deviation in deviations)
 
 
-def _copied(
-    rows: pl.DataFrame,
+def _left(
+    missing: pl.DataFrame,
     sums: Numbers,
     contract: PixelContract,
     dataset: DatasetStore,
     folder: Path,
     background: Executor,
-) -> Numbers:
-    """Copy the rows that earlier shard sets hold, the newest first, with their sums; the numbers of these rows."""
-    found: list[Numbers] = [NO_ROWS]
-    missing, same_view = rows.with_row_index("number"), ["sha256", "view", "parameters"]
+) -> pl.DataFrame:
+    """Copy the numbered rows that earlier shard sets hold, the newest first, with their sums; those that are left."""
+    same_view = ["sha256", "view", "parameters"]
     for stage in dataset.published("transform"):
+        if missing.is_empty():
+            break
         earlier = dataset.folder("transform", stage.key)
         index = read_index(earlier)
-        if index.contract.digest != contract.digest or missing.is_empty():
+        if index.contract.digest != contract.digest:
             continue
         old = read_table(earlier / "rows.parquet").select(*same_view, "sums", old_shard="shard", old_row="row")
         same = missing.join(old.unique(same_view, keep="first", maintain_order=True), on=same_view)
-        shards = [shard for files in index.splits.values() for shard in files if shard.file in set(same["old_shard"])]
+        wanted = set(same["old_shard"].unique())
+        shards = [shard for files in index.splits.values() for shard in files if shard.file in wanted]
         sound = background.map(partial(is_sound, earlier), shards)  # one damaged since it was written: decoded again
         whole = [shard.file for shard, is_whole in zip(shards, sound, strict=True) if is_whole]
         same = same.filter(pl.col("old_shard").is_in(whole))
         for (target, origin), members in same.sort("shard", "row").group_by("shard", "old_shard", maintain_order=True):
             Target(folder / str(target)).copy(earlier / str(origin), _runs(members))
         if same.height:
-            found.append(same["number"].to_numpy().astype(np.int64))
-            sums[found[-1]] = same["sums"].list.to_array(sums.shape[1]).to_numpy()
-        missing = missing.join(same, on="number", how="anti")
-    return np.concatenate(found)
+            sums[same["number"].to_numpy()] = same["sums"].list.to_array(sums.shape[1]).to_numpy()
+        missing = missing.join(same, on="number", how="anti", maintain_order="left")
+    return missing
 
 
 def _runs(members: pl.DataFrame) -> Iterator[tuple[int, int, int]]:
@@ -322,21 +317,21 @@ class _Seals:
         files = rows.group_by("split", "shard", maintain_order=True).len()
         self._files = {str(file): (str(split), int(count)) for split, file, count in files.iter_rows()}
         self._sealed: dict[str, Future[Shard]] = {}
-        self._filling = deque(self._files)  # not sealed yet, in the order of the rows
+        self._filling = deque(self._files)  # the others, in the order of the rows
 
     def reached(self, file: str) -> None:
         """Jobs come in the order of the rows: when one begins in this shard, those before it are full."""
         while self._filling[0] != file:
-            self._seal(self._filling.popleft())
+            self._seal_next()
 
-    def _seal(self, file: str) -> None:
-        if file not in self._sealed:
-            self._sealed[file] = self._background.submit(_seal, self._folder / file, self._files[file][1])
+    def _seal_next(self) -> None:
+        file = self._filling.popleft()
+        self._sealed[file] = self._background.submit(_seal, self._folder / file, self._files[file][1])
 
     def shards(self) -> dict[str, tuple[Shard, ...]]:
         """Of all that are full now: split → shards, in the order of train, val, test."""
-        for file in self._files:
-            self._seal(file)
+        while self._filling:
+            self._seal_next()
         found: dict[str, list[Shard]] = {split: [] for split in SPLITS}
         for file, (split, _) in self._files.items():
             found[split].append(self._sealed[file].result())

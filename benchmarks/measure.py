@@ -61,9 +61,9 @@ def report(
     for name, times in seconds.items():
         speeds = [amounts[name] / each for each in times]
         ratios = [s / (amounts[against] / t) for s, t in zip(speeds, seconds[against], strict=True)]
-        rows[name] = {"speed": _spread(speeds), "ratio": _spread(ratios)}
-        low, middle, high = _spread(speeds)
-        least, ratio, most = _spread(ratios)
+        rows[name] = {"speed": spread(speeds), "ratio": spread(ratios)}
+        low, middle, high = spread(speeds)
+        least, ratio, most = spread(ratios)
         speed = f"{middle:>10,.0f} {unit} ({low:,.0f} to {high:,.0f})"
         wanted = f"   asked: {asked[name]:g}" if name in asked else ""
         print(f"  {name:<42} {speed}   {ratio:6.3f} ({least:.3f} to {most:.3f}){wanted}")
@@ -71,7 +71,8 @@ def report(
     print(json.dumps(facts | {"rows": rows}))
 
 
-def _spread(values: list[float]) -> tuple[float, float, float]:
+def spread(values: list[float]) -> tuple[float, float, float]:
+    """Least, median, most."""
     return round(min(values), 3), round(statistics.median(values), 3), round(max(values), 3)
 
 

@@ -1,17 +1,15 @@
 """Starting: help, and a run that finds nothing to do, each as a process of its own from beginning to end.
 
-    python -m benchmarks.starting [--quick] [ROUNDS]
+    python -m benchmarks.starting [ROUNDS] [--quick]
 
 A recipe of four stages over the photographs, and one over 100,000 small pictures with bytes of their own, are made once
 in a temporary folder; then nothing changes. The programs' bytecode lies in that folder too, as after any first start,
 whatever the environment says of writing it. `--quick` does without the 100,000: 20 seconds, else two to three minutes.
 """
 
-import argparse
 import json
 import os
 import resource
-import statistics
 import subprocess
 import sys
 import tarfile
@@ -22,7 +20,7 @@ from pathlib import Path
 
 from PIL import Image, PngImagePlugin
 
-from benchmarks.measure import machine, photographs, rounds
+from benchmarks.measure import arguments, machine, photographs, rounds, spread
 from etl.sources.containers import open_container
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,7 +85,7 @@ def _children() -> float:
     return used.ru_utime + used.ru_stime
 
 
-def main(count: int, *, quick: bool) -> None:
+def main(count: int, is_quick: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
         program = Program(place)
@@ -98,17 +96,17 @@ def main(count: int, *, quick: bool) -> None:
             "run, 3,781 photographs, nothing to do": (["run", "clothing.toml"], 0.6),
         }
         recipe(place / "clothing.toml", photographs(), dedupe="near:64", size=32)
-        if not quick:
+        if not is_quick:
             said["run, 100,000 pictures, nothing to do"] = (["run", "many.toml"], 3.0)
             many = small_pictures(place / "many")
             recipe(place / "many.toml", many, dedupe="off", size=8)
-        for arguments, _ in reversed(said.values()):  # the stages are made, the bytecode is written
-            program.start(*arguments)
+        for words, _ in reversed(said.values()):  # the stages are made, the bytecode is written
+            program.start(*words)
         program.busy.clear()
-        seconds = rounds({name: partial(program.start, *arguments) for name, (arguments, _) in said.items()}, count)
-        busy = {name: program.busy[" ".join(arguments)] for name, (arguments, _) in said.items()}
+        seconds = rounds({name: partial(program.start, *words) for name, (words, _) in said.items()}, count)
+        busy = {name: program.busy[" ".join(words)] for name, (words, _) in said.items()}
         limits: dict[str, float | None] = {name: limit for name, (_, limit) in said.items()}
-        if not quick:
+        if not is_quick:
             tar = packed(place / "many")
             spools = (place / f"spool-{number}" for number in range(count))
             listing: dict[str, Callable[[], object]] = {
@@ -133,18 +131,10 @@ def report(seconds: dict[str, list[float]], busy: dict[str, list[float]], limits
     print(json.dumps({"title": title, "unit": "s", "machine": machine(), "rows": rows}))
 
 
-def spread(values: list[float]) -> tuple[float, float, float]:
-    return round(min(values), 3), round(statistics.median(values), 3), round(max(values), 3)
-
-
 def shown(values: list[float]) -> str:
     least, middle, most = spread(values)
     return f"{middle:.3f} ({least:.3f} to {most:.3f})"
 
 
 if __name__ == "__main__":
-    asked = argparse.ArgumentParser(description=__doc__)
-    asked.add_argument("rounds", nargs="?", type=int)
-    asked.add_argument("--quick", action="store_true")
-    given = asked.parse_args()
-    main(given.rounds or (5 if given.quick else 7), quick=given.quick)
+    main(*arguments(7, 5))

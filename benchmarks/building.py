@@ -7,42 +7,18 @@ the same with one process, and the whole again where one image was added. About 
 eighth photograph, where the start of processes weighs more.
 """
 
-import io
 import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
-from PIL import Image
-
+from benchmarks.decoding import SIZE, decode, decode_and_resize
 from benchmarks.measure import arguments, photographs, report, rounds
 from etl import engine
-from etl.pipeline import bring
-from etl.steps import Site
-from manifests.recipe import Curate, Extract, Recipe, Transform
-from manifests.store import DatasetStore
 
 WORKERS = 2
-SIZE = 224
 QUICK = 8  # of so many photographs one
-
-
-def decode(file: str) -> int:
-    """What every tool has to do at the least: all pixels of the file."""
-    with Image.open(io.BytesIO(Path(file).read_bytes())) as image:
-        image.load()
-        return image.width
-
-
-def decode_and_resize(file: str) -> int:
-    """The same for the transform: nearest DCT scale, one resize to the size of the shards."""
-    with Image.open(io.BytesIO(Path(file).read_bytes())) as image:
-        image.draft("RGB", (SIZE, SIZE))
-        side = min(image.size)
-        left, top = (image.width - side) / 2, (image.height - side) / 2
-        box = (left, top, left + side, top + side)
-        return len(image.convert("RGB").resize((SIZE, SIZE), Image.Resampling.BILINEAR, box=box).tobytes())
 
 
 def lost(_: str, why: str) -> int:
@@ -50,7 +26,7 @@ def lost(_: str, why: str) -> int:
 
 
 def merely(work: Callable[[str], int], files: list[str]) -> None:
-    for _ in engine.ordered_map(work, files, workers=WORKERS, lost=lost):
+    for _ in engine.ordered_map(engine.each(work), files, workers=WORKERS, lost=lost):
         pass
 
 
@@ -63,73 +39,50 @@ def copied(source: Path, place: Path, nth: int) -> list[str]:
     return sorted(str(file) for file in place.rglob("*.jpg"))
 
 
-class Built:
-    """The stages over the photographs, in a store of their own."""
-
-    def __init__(self, source: Path, store: Path) -> None:
-        self.dataset = DatasetStore(store / "clothing")
-        self._source, self._added = source, 0
-        self._recipe = Recipe(
-            dataset="clothing",
-            extract=Extract.model_validate({"source": str(source)}),
-            curate=Curate(dedupe="off"),
-            transform=Transform(size=(SIZE, SIZE)),
-        )
-
-    def extract(self, workers: int = WORKERS) -> None:
-        shutil.rmtree(self.dataset.root, ignore_errors=True)
-        bring(self._recipe, Site(self.dataset, workers), "extract")
-
-    def transform(self, workers: int = WORKERS) -> None:
-        shutil.rmtree(self.dataset.root / "transform", ignore_errors=True)
-        self.again(workers)
-
-    def again(self, workers: int = WORKERS) -> None:
-        bring(self._recipe, Site(self.dataset, workers))
-
-    def whole(self) -> None:
-        shutil.rmtree(self.dataset.root, ignore_errors=True)
-        self.again()
-
-    def with_one_more(self) -> None:
-        self._added += 1
-        example = next(self._source.rglob("*.jpg"))
-        comment = f"number {self._added}".encode()
-        marker = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment  # other bytes, the same picture
-        data = example.read_bytes()
-        example.with_name(f"added-{self._added}.jpg").write_bytes(data[:2] + marker + data[2:])
-        self.again()
-
-
 def main(count: int, is_quick: bool) -> None:
+    from benchmarks.built import Built  # by this process alone: each worker imports this module
+
     with tempfile.TemporaryDirectory() as place:
         source = Path(place) / "source"
         files = copied(photographs(), source, QUICK if is_quick else 1)
         built = Built(source, Path(place) / "store")
-        amounts: dict[str, int] = {}
 
         def measured(
-            title: str, rivals: Mapping[str, Callable[[], object]], against: str, asked: dict[str, float]
+            title: str,
+            rivals: Mapping[str, Callable[[], object]],
+            against: str,
+            asked: dict[str, float],
+            before: Mapping[str, Callable[[], object]],
         ) -> None:
-            amounts.update(dict.fromkeys(rivals, len(files)))
-            report(title, rounds(rivals, count), amounts, "images/s", against, asked)
+            report(
+                title,
+                rounds(rivals, count, before=before),
+                dict.fromkeys(rivals, len(files)),
+                "images/s",
+                against,
+                asked,
+            )
 
-        of = f"from {len(files):,} photographs"
+        def compared(
+            stage: str, forget: Callable[[], object], rival: str, work: Callable[[str], int], asked: float
+        ) -> None:
+            make = built.extract if stage == "extract" else built.all
+            rivals = {rival: partial(merely, work, files), stage: partial(make, WORKERS)}
+            title = f"{stage} from {len(files):,} photographs"
+            measured(f"{title}, {WORKERS} processes", rivals, rival, {stage: asked}, {stage: forget})
+            one, two = f"{stage}, 1 process", f"{stage}, 2 processes"
+            rivals = {one: partial(make, 1), two: partial(make, 2)}
+            measured(title, rivals, one, {two: 1.8}, dict.fromkeys(rivals, forget))
+
         merely(decode, files)  # once uncounted: the files lie in memory afterwards
-        rivals = {"decode": partial(merely, decode, files), "extract": built.extract}
-        measured(f"extract {of}, {WORKERS} processes", rivals, "decode", {"extract": 1.11})
-        rivals = {"decode and resize": partial(merely, decode_and_resize, files), "transform": built.transform}
-        measured(f"transform {of} at {SIZE}², {WORKERS} processes", rivals, "decode and resize", {"transform": 0.8})
-        rivals = {"extract, 1 process": partial(built.extract, 1), "extract, 2 processes": built.extract}
-        measured(f"extract {of}", rivals, "extract, 1 process", {"extract, 2 processes": 1.8})
-        rivals = {"transform, 1 process": partial(built.transform, 1), "transform, 2 processes": built.transform}
-        measured(f"transform {of}", rivals, "transform, 1 process", {"transform, 2 processes": 1.8})
-        rivals = {
-            "the first build": built.whole,
-            "one image added": built.with_one_more,
-            "again, unchanged": built.again,
-        }
-        measured(f"extract, curate and transform {of}", rivals, "the first build", {"one image added": 10})
+        compared("extract", built.forget, "decode", decode, 1.11)
+        compared(
+            "transform", partial(built.forget, "transform"), f"decode and resize to {SIZE}²", decode_and_resize, 0.8
+        )
+        rivals = dict.fromkeys(("the first build", "one image added", "again, unchanged"), partial(built.all, WORKERS))
+        title = f"extract, curate and transform from {len(files):,} photographs"
+        before = {"the first build": built.forget, "one image added": built.add}
+        measured(title, rivals, "the first build", {"one image added": 10}, before)
 
 
 if __name__ == "__main__":

@@ -83,7 +83,7 @@ def distances(one: Hashes, other: Hashes) -> Distances:
 
 def recall(files: list[str]) -> dict[str, dict[str, float]]:
     """Change → rule → share of the photographs of which the change is found."""
-    seen = list(engine.ordered_map(of_changes, files, workers=WORKERS, lost=lost))
+    seen = list(engine.ordered_map(engine.each(of_changes), files, workers=WORKERS, lost=lost))
     original = duplicates.of_hex([each[0] for each in seen])
     found: dict[str, dict[str, float]] = {}
     for number, change in enumerate(CHANGES, 1):
@@ -94,7 +94,7 @@ def recall(files: list[str]) -> dict[str, dict[str, float]]:
 
 def reported(files: list[str]) -> dict[str, int]:
     """Rule → pairs of these files that it reports, comparing all with all."""
-    seen = duplicates.of_hex(list(engine.ordered_map(of_file, files, workers=WORKERS, lost=lost)))
+    seen = duplicates.of_hex(list(engine.ordered_map(engine.each(of_file), files, workers=WORKERS, lost=lost)))
     counts = dict.fromkeys(RULES, 0)
     for first in range(len(seen) - 1):
         apart = distances(seen[first : first + 1], seen[first + 1 :])

@@ -12,6 +12,7 @@ from typing import Any
 
 CLOTHING = Path(__file__).resolve().parents[1].parent / "shared" / "data" / "clothing"
 NOTHING: Mapping[str, float] = {}
+UNPREPARED: Mapping[str, Callable[[], object]] = {}
 
 
 def photographs() -> Path:
@@ -29,15 +30,21 @@ def arguments(rounds: int, quick: int) -> tuple[int, bool]:
 
 
 def rounds(
-    rivals: Mapping[str, Callable[[], object]], count: int, clock: Callable[[], float] = time.perf_counter
+    rivals: Mapping[str, Callable[[], object]],
+    count: int,
+    clock: Callable[[], float] = time.perf_counter,
+    before: Mapping[str, Callable[[], object]] = UNPREPARED,
 ) -> dict[str, list[float]]:
     """Seconds of each rival in each round; in every round all take their turn, so a drifting machine hits all alike.
+
+    What `before` has for a rival is done each time before its clock starts.
 
     With `time.process_time` they are seconds of the processor, for rivals of one thread on a machine that others use.
     """
     seconds: dict[str, list[float]] = {name: [] for name in rivals}
     for _ in range(count):
         for name, run in rivals.items():
+            before.get(name, lambda: None)()
             started = clock()
             run()
             seconds[name].append(clock() - started)

@@ -144,7 +144,7 @@ def _greys() -> npt.NDArray[np.float64]:
 def _grey(file: Path) -> npt.NDArray[np.float64]:
     with Image.open(file) as image:
         image.draft("L", (128, 128))
-        return np.asarray(small_grey(image.convert("L")), np.float64)
+        return small_grey(image.convert("L")).astype(np.float64)
 
 
 def search(case: Case, folder: Path) -> dict[str, float]:

@@ -13,9 +13,11 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from functools import partial
 from itertools import islice
-from multiprocessing import forkserver
+from multiprocessing import active_children, forkserver
 from multiprocessing.connection import wait
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 from manifests.memory import keep_freed_memory
@@ -26,7 +28,7 @@ R = TypeVar("R")
 CHUNK = 16  # items sent at a time: the pipe's cost is shared, and a crash repeats only so many
 HUNGRY = "it needs more memory than there is"
 LEAST_MEMORY = 1 << 30  # bytes a worker may always have
-PRELOAD = ["etl.images"]  # imported once by the server that workers are forked from
+PRELOAD = ["__main__", "etl.opening", "etl.filling"]  # imported once, by the server that workers are forked from
 
 
 def default_workers() -> int:
@@ -35,21 +37,23 @@ def default_workers() -> int:
 
 
 def ordered_map(
-    task: Callable[[T], R], items: Iterable[T], *, workers: int, lost: Callable[[T, str], R]
+    task: Callable[[list[T]], list[R]], items: Iterable[T], *, workers: int, lost: Callable[[T, str], R]
 ) -> Iterator[R]:
-    """`task` of each item, in the order of the items, from `workers` processes; 0 does the work in this one.
+    """What `task` makes of the items, in their order, from `workers` processes; 0 does the work in this one.
 
-    `task` is a module's function, or a functools.partial of one. An exception in it is raised here. `lost(item, why)`
-    stands in for the result of an item whose process died, or that all the memory is too little for.
+    `task` gets a few items at a time and has a result for each (`each` makes one of what is done to a single item). It
+    is a module's function, or a functools.partial of one. An exception in it is raised here. `lost(item, why)` stands
+    in for the result of an item whose process died, or that all the memory is too little for.
     """
     if workers == 0:
         for item in items:
             try:
-                yield task(item)
+                yield from task([item])
             except MemoryError:
                 yield lost(item, HUNGRY)
         return
     source, flight = iter(items), deque[tuple[list[T], Future[list[R]]]]()
+    others = active_children()
     pool = _pool(workers)
     try:
         while True:
@@ -63,45 +67,51 @@ def ordered_map(
             except MemoryError:
                 yield from _one_by_one(task, chunk, lost)
             except BrokenProcessPool:
-                _stop(pool)
+                _give_up(pool, others)
                 for broken in [chunk, *(waiting for waiting, _ in flight)]:
                     yield from _one_by_one(task, broken, lost)
                 flight.clear()
-                pool = _working(_pool(workers))
+                pool = _working(_pool(workers), others)
     finally:
         _stop(pool)
 
 
-def _sent(pool: ProcessPoolExecutor, task: Callable[[T], R], chunk: list[T]) -> Future[list[R]]:
+def each(task: Callable[[T], R]) -> Callable[[list[T]], list[R]]:
+    """What does this to each of some items."""
+    return partial(_each, task)
+
+
+def _each(task: Callable[[T], R], chunk: list[T]) -> list[R]:
+    return [task(item) for item in chunk]
+
+
+def _sent(pool: ProcessPoolExecutor, task: Callable[[list[T]], list[R]], chunk: list[T]) -> Future[list[R]]:
     """The chunk's future; where the pool broke meanwhile, that comes out when its turn comes."""
     try:
-        return pool.submit(_each, task, chunk)
+        return pool.submit(task, chunk)
     except BrokenProcessPool as broken:
         future = Future[list[R]]()
         future.set_exception(broken)
         return future
 
 
-def _one_by_one(task: Callable[[T], R], chunk: list[T], lost: Callable[[T, str], R]) -> Iterator[R]:
+def _one_by_one(task: Callable[[list[T]], list[R]], chunk: list[T], lost: Callable[[T, str], R]) -> Iterator[R]:
     """Each item by itself, with all the memory there is: the one that kills its process is known, and what an item
     may need does not depend on the number of workers."""
+    others = active_children()
     pool = _pool(1)
     try:
         for item in chunk:
             try:
-                yield pool.submit(task, item).result()
+                yield from pool.submit(task, [item]).result()
             except MemoryError:
                 yield lost(item, HUNGRY)
             except BrokenProcessPool:
-                _stop(pool)
-                pool = _working(_pool(1))
+                _give_up(pool, others)
+                pool = _working(_pool(1), others)
                 yield lost(item, "its decoder crashed or was killed")
     finally:
         _stop(pool)
-
-
-def _each(task: Callable[[T], R], chunk: list[T]) -> list[R]:
-    return [task(item) for item in chunk]
 
 
 def prepare() -> None:
@@ -119,14 +129,23 @@ def _pool(workers: int) -> ProcessPoolExecutor:
     return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin, initargs=(memory,))
 
 
-def _working(pool: ProcessPoolExecutor) -> ProcessPoolExecutor:
+def _working(pool: ProcessPoolExecutor, others: list[BaseProcess]) -> ProcessPoolExecutor:
     """The pool, if its workers can start at all: else every item would be taken for one that kills its process."""
     try:
         pool.submit(os.getpid).result()
     except BrokenProcessPool:
-        _stop(pool)
+        _give_up(pool, others)
         raise RuntimeError("worker processes cannot start; a script needs `if __name__ == '__main__':`") from None
     return pool
+
+
+def _give_up(pool: ProcessPoolExecutor, others: list[BaseProcess]) -> None:
+    """Stop a broken pool, and all children but these: one that it was just starting when it broke is not ended by it,
+    but waited for without end."""
+    for child in active_children():
+        if child not in others:
+            child.kill()
+    _stop(pool)
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

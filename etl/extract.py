@@ -5,17 +5,16 @@ comes from `etl.sources`; what the bytes say (size, hashes, problem) from `etl.i
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import polars as pl
 
 from etl import engine
-from etl.images import Facts, Unusable, facts
+from etl.images import Facts
 from etl.keys import Listed, reader
-from etl.sources.containers import Container, Entry, TooLarge, open_container
+from etl.opening import Job, Opener, look, lost
+from etl.sources.containers import Entry, open_container
 from etl.sources.layouts import NO_FILE, NO_LABEL, Options, Reading, read_layout
 from etl.steps import Site, Step
 from manifests.digests import rank
@@ -25,15 +24,7 @@ from manifests.recipe import Extract, Source
 from manifests.store import DatasetStore, Stage
 from manifests.table import EXTRACTED, read_table, table_digest, write_table
 
-FILE_LIMIT = 1 << 30  # bytes of one file: above it, it is refused unread
 FACTS = list(Facts._fields)
-
-
-class Job(NamedTuple):
-    """One file to be opened."""
-
-    container: Container
-    entry: Entry
 
 
 def make(step: Step, _: dict[str, Stage], site: Site) -> Stage:
@@ -52,8 +43,8 @@ def make(step: Step, _: dict[str, Stage], site: Site) -> Stage:
             Job(found[r["source"]].container, Entry(r["member"], r["bytes"], r["stamp"], r["offset"]))
             for r in fresh.iter_rows(named=True)
         ]
-        look = partial(_look, max_pixels=settings.max_pixels, background=settings.background, turned=settings.turned)
-        results = engine.ordered_map(look, jobs, workers=site.workers, lost=_lost)
+        task = partial(look, max_pixels=settings.max_pixels, background=settings.background, turned=settings.turned)
+        results = engine.ordered_map(task, jobs, workers=site.workers, lost=lost)
         opened = _facts_frame(fresh, list(told(results, site.progress, "opening images", len(jobs))))
         seen = (
             opened
@@ -116,21 +107,6 @@ def _known(dataset: DatasetStore, settings: Extract, files: pl.DataFrame) -> pl.
     return None
 
 
-def _look(job: Job, *, max_pixels: int, background: str, turned: bool) -> Facts:
-    """In a worker: read one file and say what it is."""
-    try:
-        data = job.container.read(job.entry, FILE_LIMIT)
-        return facts(data, max_pixels=max_pixels, background=background, turned=turned)
-    except TooLarge:
-        return Facts(problem=f"too large: over {FILE_LIMIT:,} bytes")
-    except OSError as error:
-        return Facts(problem=f"unreadable: {error.strerror or error}")
-
-
-def _lost(job: Job, why: str) -> Facts:
-    return Facts(problem=f"unreadable: {why}")
-
-
 def _facts_frame(files: pl.DataFrame, results: list[Facts]) -> pl.DataFrame:
     kinds = {name: EXTRACTED[name] for name in FACTS}
     return files.select("path", "bytes", "stamp").hstack(pl.DataFrame(results, schema=kinds, orient="row"))
@@ -189,21 +165,6 @@ def _counts(table: pl.DataFrame, readings: list[Reading], *, opened: int) -> dic
         "layouts": [f"{reading.layout}: {reading.because}" for reading in readings],
         "notes": [note for reading in readings for note in reading.notes],
     }
-
-
-@dataclass(frozen=True)
-class Opener:
-    """Reads an image's bytes again by its path in the table; small enough to be sent to workers."""
-
-    containers: tuple[Container, ...]
-
-    def read(self, place: tuple[int, str, int, int, int]) -> bytes:
-        """The bytes of (source, member, bytes, stamp, offset), a row of files.parquet. Raises Unusable."""
-        source, member, size, stamp, offset = place
-        try:
-            return self.containers[source].read(Entry(member, size, stamp, offset), FILE_LIMIT)
-        except (OSError, TooLarge) as error:
-            raise Unusable(f"unreadable: {error}") from None
 
 
 def by_path(dataset: DatasetStore, stage: Stage) -> Callable[[str], bytes] | None:

@@ -68,8 +68,8 @@ FAULTS: dict[str, Fault] = {
         pl.col("luma_low"), 215.0, below=False,
     ),
     "blurred": Fault(
-        "variance of the Laplacian at 128 px (Pech-Pacheco 2000), from 0",
-        "blurred: variance of the Laplacian {}, under LIMIT", pl.col("sharpness"), 40.0,
+        "variance of the Laplacian at 96 px (Pech-Pacheco 2000), from 0",
+        "blurred: variance of the Laplacian {}, under LIMIT", pl.col("sharpness"), 90.0,
     ),
     "grey": Fault(
         "distance from grey, 0 to 128; where most others have colour",

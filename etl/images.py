@@ -8,14 +8,16 @@ for, and resized once. https://pillow.readthedocs.io/en/stable/handbook/image-fi
 import hashlib
 import io
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import repeat
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
-from etl.measures import SILENT, Measures, chroma, measures
+from etl import jpeg
+from etl.measures import DETAIL_SIDE, SILENT, Levels, chroma, hashes, measured, turned_hashes
 from manifests.pixels import PixelContract
 
 R = TypeVar("R")
@@ -23,7 +25,7 @@ Pixels = npt.NDArray[np.uint8]
 
 # Only these decoders run: left to itself, Pillow would start Ghostscript for an EPS that is named .jpg.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "AVIF")
-DRAFT_SIDE = 128  # pixels: a JPEG is decoded no smaller than this for hashing
+JPEGS = {"JPEG", "MPO"}
 FRAMED = {"GIF", "PNG", "WEBP", "TIFF", "AVIF"}  # may hold several pictures; what an MPO holds are previews
 
 SIGNATURES = {  # what a file says it is, where its decoder cannot read on
@@ -83,41 +85,55 @@ class Facts(NamedTuple):
     problem: str | None = None
 
 
+class Sight(NamedTuple):
+    """A file opened once, still without its hashes: those of several are taken at once."""
+
+    facts: Facts
+    small: Levels | None = None  # (64, 64) grey; None where there is a problem
+
+
 def facts(data: bytes, *, max_pixels: int, background: str, turned: bool = False) -> Facts:
     """Everything extract wants to know of a file, from one reading of its bytes. Never raises for bad bytes.
 
     MemoryError is the engine's affair: it tries the file again with all the memory there is.
     """
+    return hashed([sight(data, max_pixels=max_pixels, background=background)], turned=turned)[0]
+
+
+def sight(data: bytes, *, max_pixels: int, background: str) -> Sight:
+    """The same, but for the hashes."""
     sha256 = hashlib.sha256(data).hexdigest()
+
+    def loaded(image: ImageFile.ImageFile) -> Sight:
+        mode, kind, animated, orientation = image.mode, image.format, _is_animated(image), _orientation(image)
+        stored_size = image.size[::-1] if orientation >= 5 else image.size
+        upright = _scaled_down(image, data, "RGB", (DETAIL_SIDE, DETAIL_SIDE))
+        width, height = stored_size if kind in JPEGS else upright.size
+        picture = eight_bit(upright, background)
+        small, quality = measured(picture.convert("L"))
+        colour = chroma(picture) if picture.mode == "RGB" else 0.0
+        seen = Facts(sha256, width, height, kind, mode, orientation, animated, colour, **quality._asdict())
+        return Sight(seen, small)
+
     try:
-        return _facts(data, sha256, max_pixels, background, turned=turned)
+        seen, small = _decoded(data, max_pixels, loaded)
+        is_silent = seen.luma_std is not None and seen.luma_std < SILENT
+        return Sight(seen._replace(pixels=_pixels_digest(data, background)) if is_silent else seen, small)
     except Unusable as reason:
-        return Facts(sha256, problem=str(reason))
+        return Sight(Facts(sha256, problem=str(reason)))
 
 
-def _facts(data: bytes, sha256: str, max_pixels: int, background: str, *, turned: bool) -> Facts:
-    def loaded(image: ImageFile.ImageFile) -> tuple[Facts, Measures]:
-        mode, kind, animated = image.mode, image.format, _is_animated(image)
-        orientation = _orientation(image)
-        header_size = image.size[::-1] if orientation >= 5 else image.size
-        scaled = image.draft("YCbCr", (DRAFT_SIDE, DRAFT_SIDE)) if kind in {"JPEG", "MPO"} else None
-        upright = _upright(image)
-        width, height = header_size if scaled else upright.size
-        grey, colour = _luma_and_chroma(upright, background)
-        seen = Facts(sha256, width, height, kind, mode, orientation, animated, colour)
-        return seen, measures(grey, turned=turned)
-
-    seen, measured = _decoded(data, max_pixels, loaded)
-    seen = seen._replace(**measured._asdict())
-    return seen if measured.luma_std >= SILENT else seen._replace(pixels=_pixels_digest(data, background))
-
-
-def _luma_and_chroma(upright: Image.Image, background: str) -> tuple[Image.Image, float]:
-    """The grey picture, and how far its colours are from grey. A JPEG has both as they are stored."""
-    if upright.mode == "YCbCr":
-        return upright.getchannel(0), chroma(upright)
-    upright = eight_bit(upright, background)
-    return upright.convert("L"), chroma(upright) if upright.mode == "RGB" else 0.0
+def hashed(sights: Sequence[Sight], *, turned: bool) -> list[Facts]:
+    """The facts of these files, whole; `turned`: with the hashes of each picture laid the seven other ways."""
+    facts = [sight.facts for sight in sights]
+    smalls = {number: sight.small for number, sight in enumerate(sights) if sight.small is not None}
+    if not smalls:
+        return facts
+    pictures = list(smalls.values())
+    ways = turned_hashes(pictures) if turned else repeat(None, len(pictures))
+    for number, found, others in zip(smalls, hashes(pictures), ways, strict=True):
+        facts[number] = facts[number]._replace(**found._asdict(), turned=others)
+    return facts
 
 
 def _pixels_digest(data: bytes, background: str) -> str:
@@ -148,13 +164,10 @@ def picture(data: bytes, contract: PixelContract) -> Image.Image:
     """The picture at the contract's size, L or RGB. Raises Unusable."""
 
     def loaded(image: ImageFile.ImageFile) -> Image.Image:
-        swapped = _orientation(image) >= 5
-        width, height = image.size[::-1] if swapped else image.size
-        wide, high = _inner(width, height, contract) if contract.resize == "pad" else (contract.width, contract.height)
+        width, height = image.size[::-1] if _orientation(image) >= 5 else image.size
+        least = _inner(width, height, contract) if contract.resize == "pad" else (contract.width, contract.height)
         mode = "RGB" if contract.channels == "rgb" else "L"
-        if image.format in {"JPEG", "MPO"}:
-            image.draft(mode, (high, wide) if swapped else (wide, high))
-        return eight_bit(_upright(image), contract.background).convert(mode)
+        return eight_bit(_scaled_down(image, data, mode, least), contract.background).convert(mode)
 
     return resized(_decoded(data, None, loaded), contract)
 
@@ -280,8 +293,25 @@ def _orientation(image: Image.Image) -> int:
     return int(value) if value in UPRIGHT else 1  # some cameras write it as a fraction
 
 
+def _scaled_down(image: ImageFile.ImageFile, data: bytes, mode: str, least: tuple[int, int]) -> Image.Image:
+    """The same; a JPEG at the smallest DCT scale at which neither side, as it is seen, is below `least`."""
+    if image.format not in JPEGS:
+        return _upright(image)
+    stored_least = (least[1], least[0]) if _orientation(image) >= 5 else least
+    quick = jpeg.scaled(data, mode if image.mode == "RGB" else image.mode, stored_least)
+    if quick is not None:
+        return _turned(quick, image)
+    image.draft(mode, stored_least)
+    return _upright(image)
+
+
 def _upright(image: ImageFile.ImageFile) -> Image.Image:
-    """Loaded whole and turned. Asked after loading, because Pillow's TIFF reader turns the picture itself."""
+    """Loaded whole and turned."""
     image.load()
+    return _turned(image, image)
+
+
+def _turned(picture: Image.Image, image: ImageFile.ImageFile) -> Image.Image:
+    """The picture of an image, turned as that says. After loading, because Pillow's TIFF reader turns it itself."""
     turn = UPRIGHT.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
+    return picture if turn is None else picture.transpose(turn)

@@ -15,8 +15,8 @@ from manifests.digests import digest, file_digest
 from manifests.errors import Exit, UserError
 from manifests.recipe import Curate, Extract, Source
 
-HASH_VERSION = "3"  # raise it when a hash or a measure of the same pixels changes (etl.measures)
-PIXELS_VERSION = "1"  # … when the same bytes and contract give other pixels (etl.images, etl.augmentations)
+HASH_VERSION = "4"  # raise it when a hash or a measure of the same pixels changes (etl.measures)
+PIXELS_VERSION = "2"  # … when the same bytes and contract give other pixels (etl.images, etl.augmentations)
 RULES_VERSION = "3"  # … when the same table and settings give other decisions (etl.curate and its rules, etl.augment)
 CODECS = ("libjpeg_turbo", "webp", "avif", "libtiff")
 
@@ -24,10 +24,12 @@ CODECS = ("libjpeg_turbo", "webp", "avif", "libtiff")
 @cache
 def decoder() -> str:
     """Name and version of what decodes: other versions may give other pixels, so it is part of every contract."""
+    from importlib.metadata import version
+
     from PIL import Image, features
 
     codecs = ", ".join(f"{name} {features.version(name)}" for name in CODECS)
-    return f"pixels {PIXELS_VERSION}, pillow {Image.__version__}, {codecs}"
+    return f"pixels {PIXELS_VERSION}, pillow {Image.__version__}, {codecs}, simplejpeg {version('simplejpeg')}"
 
 
 @dataclass(frozen=True)

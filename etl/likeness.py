@@ -107,6 +107,6 @@ def _turned(images: pl.DataFrame, method: str) -> list[Hashes]:
     """The hashes of the seven mirrored and turned pictures of each image, turn by turn."""
     if images["turned"].null_count():
         raise UserError("curate.turned: the images were hashed only as they stand; run extract again with --turned.")
-    words = duplicates.of_hex(images["turned"]).reshape(images.height, len(TURNS), -1)
+    words = duplicates.of_hex(images["turned"]).reshape(images.height, TURNS, -1)
     first = words.shape[2] // 2 if method == "dhash" else 0  # phash 256, then dhash 256
-    return [np.ascontiguousarray(words[:, turn, first:]) for turn in range(len(TURNS))]
+    return [np.ascontiguousarray(words[:, turn, first:]) for turn in range(TURNS)]

@@ -2,7 +2,7 @@
 
 Images, folders and archives are listed whole (names alone); the pictures are opened one after the other, in any number
 of processes, and none is kept. The decoding, the resize and the rounding are those of `etl.images`, the type is that of
-`etl.transform`: a file that went into a shard gives that row again, bit for bit.
+`etl.filling`: a file that went into a shard gives that row again, bit for bit.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from etl import engine
-from etl.extract import FILE_LIMIT
+from etl.filling import Stored, as_stored
 from etl.images import Unusable, pixels
 from etl.keys import decoder
+from etl.opening import FILE_LIMIT
 from etl.sources.containers import PACKED, Container, Entry, Folder, TooLarge, open_container
 from etl.sources.entries import readable
 from etl.sources.listing import is_image, is_system
-from etl.transform import Stored, as_stored
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract
 from manifests.progress import Progress, silent, told
@@ -90,7 +90,7 @@ def opened(
     places: Sequence[Place], contract: PixelContract, *, workers: int, progress: Progress = silent
 ) -> Iterator[Opened]:
     """Each file as the contract's pixels, in the order of the places; whatever is wrong with one becomes its reason."""
-    results = engine.ordered_map(partial(_open, contract=contract), places, workers=workers, lost=_lost)
+    results = engine.ordered_map(engine.each(partial(_open, contract=contract)), places, workers=workers, lost=_lost)
     return told(results, progress, "predicting pictures", len(places))
 
 

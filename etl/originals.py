@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 import polars as pl
 
-from etl.extract import Opener, opener
+from etl.extract import opener
 from etl.images import Pixels, Unusable, array, picture, pixels, resized
 from etl.opened import Stored, as_stored
+from etl.opening import Opener
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract
 from manifests.recipe import SPLITS

@@ -95,7 +95,7 @@ def hashed(folder: Path, *, workers: int, progress: Progress = silent) -> pl.Dat
         for rows in [len(tensors(part.file).images)]
         for start in range(0, rows, ROWS)
     ]
-    results = engine.ordered_map(_look, jobs, workers=workers, lost=_lost)
+    results = engine.ordered_map(engine.each(_look), jobs, workers=workers, lost=_lost)
     rows: list[tuple[Any, ...]] = []
     for job, seen in zip(jobs, told(results, progress, "hashing shards", len(jobs)), strict=True):
         name = job.part.file.relative_to(folder).as_posix()
@@ -207,13 +207,11 @@ def _look(job: Job) -> list[Seen]:
     """In a worker: hash some rows."""
     images, tag, labels = tensors(job.part.file)
     stored = np.ascontiguousarray(images[job.start : job.stop])
-    found: list[Seen] = []
-    for number, picture in enumerate(_pictures(stored, tag, job.part.levels), job.start):
-        small = small_grey(picture)
-        label = None if labels is None else int(labels[number])
-        digest = hashlib.sha256(stored[number - job.start].data).hexdigest()
-        found.append(Seen(label, digest, hashes(small), brightness(small)[1]))
-    return found
+    smalls = [small_grey(picture) for picture in _pictures(stored, tag, job.part.levels)]
+    labelled = [None] * len(smalls) if labels is None else [int(label) for label in labels[job.start : job.stop]]
+    digests = [hashlib.sha256(row.data).hexdigest() for row in stored]
+    deviations = [brightness(small)[1] for small in smalls]
+    return list(map(Seen, labelled, digests, hashes(smalls), deviations))
 
 
 def _pictures(stored: npt.NDArray[Any], tag: str, levels: Levels | None) -> Iterator[Image.Image]:

@@ -5,24 +5,21 @@ classes are mixed, and the bytes depend neither on the number of workers nor on 
 earlier shard sets hold under the same contract are copied, not decoded.
 """
 
-import json
 import math
 from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
-from functools import lru_cache, partial
+from functools import partial
 from itertools import groupby, pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 
 from etl import engine
-from etl.augmentations import augmented
-from etl.extract import Opener, opener
-from etl.images import Unusable, picture
+from etl.extract import opener
+from etl.filling import Job, Row, as_stored, fill, lost, target
 from etl.keys import decoder
 from etl.steps import Site, Step
 from manifests.errors import Exit, UserError
@@ -35,36 +32,10 @@ from manifests.table import read_table, write_table
 
 MEGABYTE = 1_000_000  # bytes
 Numbers = npt.NDArray[np.int64]
-Stored = npt.NDArray[Any]  # (H, W, C) as a shard keeps it: bfloat16 as its bits, in uint16
 SEALERS = 2  # threads that digest shards: the hash holds no lock of the interpreter
 CONVERTED = 64  # rows at a time, from uint8 to float
 SHOWN = 5  # images named in an error
 PLACE = ["source", "member", "bytes", "stamp", "offset"]
-
-
-class Row(NamedTuple):
-    """Where one view goes."""
-
-    number: int  # of all rows, in the order of the table
-    file: str
-    row: int  # of the shard
-    parameters: str
-
-
-class Job(NamedTuple):
-    """One image and all its views that have to be decoded."""
-
-    path: str
-    sha256: str
-    place: tuple[int, str, int, int, int]  # a row of files.parquet
-    rows: tuple[Row, ...]
-
-
-class Filled(NamedTuple):
-    """What a worker says of a job: the sums of each row, or why there are none."""
-
-    sums: list[list[int]]  # a row each: per channel the sum of its values, then the sum of their squares
-    problem: str | None = None
 
 
 def pixel_contract(settings: Transform, background: str, dataset: Statistics | None = None) -> PixelContract:
@@ -98,7 +69,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
     background = step.inputs["background"]
     contract = pixel_contract(settings, background)
     rows = _laid_out(views, contract, settings.shard_mb * MEGABYTE)
-    _target.cache_clear()  # a folder of the same name may have been written before
+    target.cache_clear()  # a folder of the same name may have been written before
     with dataset.publish(step.begun) as (folder, finish), ThreadPoolExecutor(SEALERS) as sealer:
         seals = _Seals(folder, rows, sealer)
         staged = contract.model_copy(update={"dtype": "uint8"})
@@ -114,8 +85,8 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
         copied = rows.height - missing.height
         missing = missing.join(places.select("path", *PLACE), on="path", how="left", maintain_order="left")
         images = missing.select(pl.struct("path", "sha256").n_unique()).item() if missing.height else 0
-        fill = partial(_fill, opener=reads, contract=staged, folder=str(folder))
-        results = engine.ordered_map(fill, _jobs(missing), workers=site.workers, lost=_lost)
+        task = engine.each(partial(fill, opener=reads, contract=staged, folder=str(folder)))
+        results = engine.ordered_map(task, _jobs(missing), workers=site.workers, lost=lost)
         problems: list[str] = []
         for job, filled in zip(_jobs(missing), told(results, site.progress, "decoding images", images), strict=True):
             problems += [f"{job.path} ({filled.problem})"] if filled.problem else []
@@ -126,7 +97,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
         _refuse(problems)
         rows = rows.with_columns(sums=pl.Series(sums).cast(pl.List(pl.Int64)))
         statistics = _statistics(sums[(rows["split"] == "train").to_numpy()], contract)
-        _target.cache_clear()
+        target.cache_clear()
         if contract.dtype != "uint8":
             contract = pixel_contract(settings, background, statistics)
             _to_float(folder, rows, contract)
@@ -174,47 +145,6 @@ def _jobs(missing: pl.DataFrame) -> Iterator[Job]:
         yield Job(path, sha256, (source, member, size, stamp, offset), tuple(Row(*view[7:]) for view in views))
 
 
-def _fill(job: Job, *, opener: Opener, contract: PixelContract, folder: str) -> Filled:
-    """In a worker: decode one image, write each of its views, and sum them up."""
-    try:
-        data = opener.read(job.place)
-        if _sha256(data) != job.sha256:
-            return Filled([], "changed since extract")
-        image = picture(data, contract)
-    except Unusable as reason:
-        return Filled([], str(reason))
-    sums: list[list[int]] = []
-    for row in job.rows:
-        view = augmented(image, json.loads(row.parameters))
-        _target(f"{folder}/{row.file}").put(row.row, view.tobytes())
-        sums.append(_sums(view.histogram()))
-    return Filled(sums)
-
-
-def _lost(_: Job, why: str) -> Filled:
-    return Filled([], why)
-
-
-def _sha256(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
-
-
-@lru_cache(maxsize=64)
-def _target(file: str) -> Target:
-    """A shard that this worker writes rows of. Written, not mapped: each page of a map that is written to is a fault,
-    which made the whole transform a tenth slower (1.30 against 1.42 times decoding and resizing, n = 2)."""
-    return Target(Path(file))
-
-
-def _sums(histogram: list[int]) -> list[int]:
-    """Per channel the sum of the values, then of their squares: whole numbers, so their order does not matter."""
-    counts = np.array(histogram, np.int64).reshape(-1, 256)
-    levels = np.arange(256)
-    return [*(counts @ levels).tolist(), *(counts @ levels**2).tolist()]
-
-
 def _statistics(sums: Numbers, contract: PixelContract) -> Statistics:
     """Mean and deviation per channel of values in [0, 1], from the sums of all train rows."""
     if not len(sums):
@@ -253,8 +183,8 @@ def _left(
         sound = background.map(partial(is_sound, earlier), shards)  # one damaged since it was written: decoded again
         whole = [shard.file for shard, is_whole in zip(shards, sound, strict=True) if is_whole]
         same = same.filter(pl.col("old_shard").is_in(whole))
-        for (target, origin), members in same.sort("shard", "row").group_by("shard", "old_shard", maintain_order=True):
-            Target(folder / str(target)).copy(earlier / str(origin), _runs(members))
+        for (file, origin), members in same.sort("shard", "row").group_by("shard", "old_shard", maintain_order=True):
+            Target(folder / str(file)).copy(earlier / str(origin), _runs(members))
         if same.height:
             sums[same["number"].to_numpy()] = same["sums"].list.to_array(sums.shape[1]).to_numpy()
         missing = missing.join(same, on="number", how="anti", maintain_order="left")
@@ -291,22 +221,6 @@ def _to_float(folder: Path, rows: pl.DataFrame, contract: PixelContract) -> None
         for start in range(0, members.height, CONVERTED):
             target.images[start : start + CONVERTED] = as_stored(source.images[start : start + CONVERTED], contract)
         staged.unlink()
-
-
-def as_stored(levels: npt.NDArray[np.uint8], contract: PixelContract) -> Stored:
-    """Whole levels as a shard of this contract keeps them: as they are, or normalised and cut to its float type."""
-    if contract.dtype == "uint8":
-        return levels
-    mean, deviation = (np.array(part, np.float32) for part in (contract.mean, contract.deviation))
-    return stored(((levels.astype(np.float32) / 255 - mean) / deviation).astype(np.float32), contract.dtype)
-
-
-def stored(values: npt.NDArray[np.float32], dtype: str) -> npt.NDArray[Any]:
-    """Float32 as it is kept: bfloat16 as the upper half of its bits, rounded to nearest, ties to even."""
-    if dtype != "bfloat16":
-        return values.astype(dtype)
-    bits = values.view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
 
 
 class _Seals:

@@ -30,7 +30,7 @@ EXTRACTED = pl.Schema(
         "luma_std": pl.Float32,  # of the 64×64 grey image: under 4 an image says nothing
         "luma_low": pl.Float32,  # 5th percentile of the 64×64 grey image, 0 to 255: high where even the dark is bright
         "luma_high": pl.Float32,  # 99th percentile: low where even the bright is dark
-        "sharpness": pl.Float32,  # variance of the Laplacian of the grey image at 128×128; low where it is blurred
+        "sharpness": pl.Float32,  # variance of the Laplacian of the grey image at 96×96; low where it is blurred
         "chroma": pl.Float32,  # largest distance of Cb or Cr from grey at 16×16, 0 to 128; 0 in a grey image
         "animated": pl.Boolean,  # several frames; the first one is used
         "problem": pl.String,  # why it cannot be used, or null

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from etl.engine import CHUNK, default_workers, ordered_map
+from etl.engine import CHUNK, default_workers, each, ordered_map
 from tests.etl.tasks import dying, failing, late_when_even, memory_said, never_enough, square
 
 DEADLINE = 20  # seconds that anything here may take at the most
@@ -24,15 +24,15 @@ class TestOrderedMap:
     @pytest.mark.parametrize("workers", [0, 1, 3])
     def test_order_is_kept_for_any_number_of_workers(self, workers: int):
         items = range(5 * CHUNK + 3)
-        assert list(ordered_map(square, items, workers=workers, lost=lost)) == [n * n for n in items]
+        assert list(ordered_map(each(square), items, workers=workers, lost=lost)) == [n * n for n in items]
 
     def test_slow_items_hold_no_other_back_but_keep_their_place(self):
         items = range(2 * CHUNK)
-        assert list(ordered_map(late_when_even, items, workers=2, lost=lost)) == list(items)
+        assert list(ordered_map(each(late_when_even), items, workers=2, lost=lost)) == list(items)
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_nothing_gives_nothing(self, workers: int):
-        assert list(ordered_map(square, [], workers=workers, lost=lost)) == []
+        assert list(ordered_map(each(square), [], workers=workers, lost=lost)) == []
 
     def test_a_bounded_number_of_items_is_under_way(self):
         taken = 0
@@ -43,14 +43,14 @@ class TestOrderedMap:
                 taken += 1
                 yield taken
 
-        results = ordered_map(square, counted(), workers=2, lost=lost)
+        results = ordered_map(each(square), counted(), workers=2, lost=lost)
         assert next(results) == 1
         assert taken <= (2 * 2 + 1) * CHUNK
         results.close()  # type: ignore[attr-defined] # it is a generator, and leaving it early is allowed
 
     @pytest.mark.parametrize("workers", [0, 2])
     def test_an_exception_reaches_the_caller(self, workers: int):
-        results = ordered_map(partial(failing, at=20), range(60), workers=workers, lost=lost)
+        results = ordered_map(each(partial(failing, at=20)), range(60), workers=workers, lost=lost)
         with pytest.raises(ValueError, match=r"^item 20$"):
             list(results)
 
@@ -63,18 +63,18 @@ class TestLostWorkers:
 
     @pytest.mark.parametrize("at", [(0,), (7,), (39,), (3, 4), (5, 30)])
     def test_only_the_killing_items_are_lost(self, at: tuple[int, ...]):
-        found = list(ordered_map(partial(dying, at=at), range(40), workers=2, lost=lost))
+        found = list(ordered_map(each(partial(dying, at=at)), range(40), workers=2, lost=lost))
         assert found == [-n if n in at else n * 10 for n in range(40)]
 
     def test_a_worker_that_dies_while_the_caller_is_busy_costs_no_more(self):
         found: list[int] = []
-        for result in ordered_map(partial(dying, at=(2 * CHUNK,)), range(20 * CHUNK), workers=2, lost=lost):
+        for result in ordered_map(each(partial(dying, at=(2 * CHUNK,))), range(20 * CHUNK), workers=2, lost=lost):
             time.sleep(1.0 if not found else 0)  # the pool breaks meanwhile, and is noticed when the next is sent
             found.append(result)
         assert found == [-n if n == 2 * CHUNK else n * 10 for n in range(20 * CHUNK)]
 
     def test_a_worker_that_asks_for_too_much_memory_gets_an_exception_and_lives(self):
-        found = list(ordered_map(memory_said, range(5), workers=1, lost=lambda n, why: why))
+        found = list(ordered_map(each(memory_said), range(5), workers=1, lost=lambda n, why: why))
         assert found == ["0", "1", "2", "no memory", "4"]
 
 
@@ -82,10 +82,10 @@ SCRIPT = """
 import sys, time
 from functools import partial
 from pathlib import Path
-from etl.engine import ordered_map
+from etl.engine import each, ordered_map
 from tests.etl.tasks import sleeping
 if __name__ == "__main__":
-    list(ordered_map(partial(sleeping, place=sys.argv[1]), range(100), workers=2, lost=lambda n, why: n))
+    list(ordered_map(each(partial(sleeping, place=sys.argv[1])), range(100), workers=2, lost=lambda n, why: n))
 """
 
 
@@ -124,5 +124,7 @@ class TestHunger:
 
     @pytest.mark.parametrize("workers", [0, 1, 2])
     def test_an_item_that_is_never_satisfied_is_lost_alone(self, workers: int):
-        found = list(ordered_map(never_enough, range(40), workers=workers, lost=lambda item, why: f"{item}: {why}"))
+        found = list(
+            ordered_map(each(never_enough), range(40), workers=workers, lost=lambda item, why: f"{item}: {why}")
+        )
         assert found == [str(n) if n != 7 else "7: it needs more memory than there is" for n in range(40)]

@@ -12,7 +12,7 @@ BAD = {  # fault → what a picture that has it measures, and the reason it gets
     "uniform": ({"luma_std": 3.9}, "nearly uniform: grey deviation 3.9, under 4"),
     "dark": ({"luma_high": 40.0}, "very dark: 99 % lies below 40.0 of 255, under 64"),
     "bright": ({"luma_low": 230.0}, "very bright: 95 % lies above 230.0 of 255, over 215"),
-    "blurred": ({"sharpness": 9.26}, "blurred: variance of the Laplacian 9.26, under 40"),
+    "blurred": ({"sharpness": 9.26}, "blurred: variance of the Laplacian 9.26, under 90"),
     "grey": ({"chroma": 1.0}, "grey among colour: at most 1.0 of 128 from grey, under 4"),
     "extension": ({"format": "JPEG"}, "wrong extension: the file is a JPEG"),
     "animated": ({"animated": True}, "animated: only the first frame would be used"),

@@ -17,8 +17,9 @@ from safetensors import safe_open
 
 from etl import images
 from etl.augmentations import augmented
+from etl.filling import stored
 from etl.keys import decoder
-from etl.transform import pixel_contract, stored
+from etl.transform import pixel_contract
 from manifests.errors import Exit, UserError
 from manifests.pixels import NAMED
 from manifests.recipe import Recipe, Transform

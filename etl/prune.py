@@ -64,4 +64,5 @@ def remove(found: list[Unused]) -> None:
 
 def _unused(path: Path, why: str) -> Unused:
     files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    return Unused(path, sum(file.stat().st_size for file in files), why)
+    sizes = (file.stat() for file in files)
+    return Unused(path, sum(each.st_size // each.st_nlink for each in sizes), why)  # shard sets share files

@@ -1,8 +1,8 @@
 """Views → pixels → shards: each image is decoded once, and each of its views written to its place in a shard.
 
 Workers write rows into the shard files; only sums come back. The order of rows is that of (sha256, path, view):
-classes are mixed, and the bytes depend neither on the number of workers nor on the order of the file system. Rows that
-earlier shard sets hold under the same contract are copied, not decoded.
+classes are mixed, and the bytes depend neither on the number of workers nor on the order of the file system. What
+earlier shard sets hold under the same contract is linked or copied (`etl.reuse`), not decoded.
 """
 
 import math
@@ -10,31 +10,31 @@ from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from functools import partial
-from itertools import groupby, pairwise
+from itertools import chain, groupby, pairwise
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from etl import engine
 from etl.extract import opener
 from etl.filling import Job, Row, as_stored, fill, lost, target
 from etl.keys import decoder
+from etl.reuse import Earlier, Numbers
 from etl.steps import Site, Step
 from manifests.errors import Exit, UserError
 from manifests.pixels import PixelContract, Statistics, normalisation
 from manifests.progress import told
 from manifests.recipe import SPLITS, Transform
-from manifests.shards import Index, Shard, Target, create, describe, is_sound, open_rows, read_index, write_index
-from manifests.store import DatasetStore, Stage, flush
+from manifests.shards import Index, Shard, create, describe, open_rows, write_index
+from manifests.store import Stage, flush
 from manifests.table import read_table, write_table
 
 MEGABYTE = 1_000_000  # bytes
-Numbers = npt.NDArray[np.int64]
 SEALERS = 2  # threads that digest shards: the hash holds no lock of the interpreter
 CONVERTED = 64  # rows at a time, from uint8 to float
 SHOWN = 5  # images named in an error
+BITS = 32  # of a sha256, by which rows are shared out among shards
 PLACE = ["source", "member", "bytes", "stamp", "offset"]
 
 
@@ -70,18 +70,13 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
     contract = pixel_contract(settings, background)
     rows = _laid_out(views, contract, settings.shard_mb * MEGABYTE)
     target.cache_clear()  # a folder of the same name may have been written before
-    with dataset.publish(step.begun) as (folder, finish), ThreadPoolExecutor(SEALERS) as sealer:
-        seals = _Seals(folder, rows, sealer)
+    with dataset.publish(step.begun) as (folder, finish), ThreadPoolExecutor(SEALERS) as threads:
         staged = contract.model_copy(update={"dtype": "uint8"})
-        for (file,), members in rows.group_by("shard", maintain_order=True):
-            create(folder / str(file), members.height, staged.shape, "uint8")
-            open_rows(folder / str(file), writable=True).labels[:] = members["class"].replace_strict(
-                classes, range(len(classes))
-            )
         sums = np.zeros((rows.height, 2 * staged.shape[2]), np.int64)
-        missing = rows.with_row_index("number")
-        if contract.dtype == "uint8":
-            missing = _left(missing, sums, contract, dataset, folder, sealer)
+        earlier = Earlier(dataset, contract, threads) if contract.dtype == "uint8" else None
+        linked, missing = _begun(rows, earlier, sums, staged, classes, folder)
+        del earlier  # its tables are as long as ours
+        seals = _Seals(folder, rows.filter(~pl.col("shard").is_in(list(linked))), threads)
         copied = rows.height - missing.height
         missing = missing.join(places.select("path", *PLACE), on="path", how="left", maintain_order="left")
         images = missing.select(pl.struct("path", "sha256").n_unique()).item() if missing.height else 0
@@ -101,7 +96,7 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
         if contract.dtype != "uint8":
             contract = pixel_contract(settings, background, statistics)
             _to_float(folder, rows, contract)
-        shards = seals.shards()
+        shards = _by_split(rows, linked | seals.shards())
         write_table(rows, folder / "rows.parquet")
         index = Index(
             dataset=dataset.name,
@@ -124,17 +119,37 @@ def make(step: Step, done: dict[str, Stage], site: Site) -> Stage:
 
 
 def _laid_out(views: pl.DataFrame, contract: PixelContract, shard_bytes: int) -> pl.DataFrame:
-    """Each view with its shard file and row: splits apart, by (sha256, view), shards full but for each split's last."""
+    """Each view with its shard file and row: splits apart, by (sha256, path, view)."""
     size = math.prod(contract.shape) * {"uint8": 1, "float32": 4}.get(contract.dtype, 2)
-    most = max(1, shard_bytes // size)
-    number = pl.int_range(pl.len()).over("split")
-    shard = pl.format("{}-{}.safetensors", "split", (number // most).cast(pl.String).str.zfill(5))
+    rows = views.filter(pl.col("split").is_in(SPLITS)).sort("split", "sha256", "path", "view")
+    beginnings = rows["sha256"].str.slice(0, BITS // 4).str.to_integer(base=16, dtype=pl.Int64).to_numpy()
+    ends = rows.group_by("split", maintain_order=True).len()["len"].cum_sum().to_list()
+    splits = [cut(beginnings, first, last, max(1, shard_bytes // size), BITS) for first, last in pairwise([0, *ends])]
+    starts, number = np.fromiter(chain.from_iterable(splits), np.int64), np.arange(rows.height)
+    shard = np.searchsorted(starts, number, side="right") - 1
+    of_split = pl.col("shard") - pl.col("shard").min().over("split")
     return (
-        views.filter(pl.col("split").is_in(SPLITS))
-        .sort("split", "sha256", "path", "view")
-        .with_columns(shard=shard, row=(number % most).cast(pl.Int32))
+        rows.with_columns(shard=pl.Series(shard), row=pl.Series(number - starts[shard]).cast(pl.Int32))
+        .with_columns(shard=pl.format("{}-{}.safetensors", "split", of_split.cast(pl.String).str.zfill(5)))
         .select("split", "shard", "row", "path", "sha256", "view", "parameters", "class")
     )
+
+
+def cut(beginnings: Numbers, first: int, last: int, most: int, bits: int) -> Iterator[int]:
+    """Where the shards of these sorted rows start: each holds the rows whose sha256 begin with the same bits, cut in
+    two by the next bit where they are more than `most`. So one image more changes the shard it falls into alone.
+
+    Several rows of one image may still be too many; they are cut by number.
+    """
+    if last - first <= most:
+        yield first
+    elif bits == 0:
+        yield from range(first, last, most)
+    else:
+        middle = first + int(np.searchsorted(beginnings[first:last] >> (bits - 1) & 1, 1))
+        for start, stop in ((first, middle), (middle, last)):
+            if start < stop:
+                yield from cut(beginnings, start, stop, most, bits - 1)
 
 
 def _jobs(missing: pl.DataFrame) -> Iterator[Job]:
@@ -159,43 +174,34 @@ def _statistics(sums: Numbers, contract: PixelContract) -> Statistics:
     return tuple(mean / 255 for mean in means), tuple(max(deviation, 0.5) / 255 for deviation in deviations)
 
 
-def _left(
-    missing: pl.DataFrame,
+def _begun(
+    rows: pl.DataFrame,
+    earlier: Earlier | None,
     sums: Numbers,
     contract: PixelContract,
-    dataset: DatasetStore,
+    classes: list[str],
     folder: Path,
-    background: Executor,
-) -> pl.DataFrame:
-    """Copy the numbered rows that earlier shard sets hold, the newest first, with their sums; those that are left."""
-    same_view = ["sha256", "view", "parameters"]
-    for stage in dataset.published("transform"):
-        if missing.is_empty():
-            break
-        earlier = dataset.folder("transform", stage.key)
-        index = read_index(earlier)
-        if index.contract.digest != contract.digest:
-            continue
-        old = read_table(earlier / "rows.parquet").select(*same_view, "sums", old_shard="shard", old_row="row")
-        same = missing.join(old.unique(same_view, keep="first", maintain_order=True), on=same_view)
-        wanted = set(same["old_shard"].unique())
-        shards = [shard for files in index.splits.values() for shard in files if shard.file in wanted]
-        sound = background.map(partial(is_sound, earlier), shards)  # one damaged since it was written: decoded again
-        whole = [shard.file for shard, is_whole in zip(shards, sound, strict=True) if is_whole]
-        same = same.filter(pl.col("old_shard").is_in(whole))
-        for (file, origin), members in same.sort("shard", "row").group_by("shard", "old_shard", maintain_order=True):
-            Target(folder / str(file)).copy(earlier / str(origin), _runs(members))
-        if same.height:
-            sums[same["number"].to_numpy()] = same["sums"].list.to_array(sums.shape[1]).to_numpy()
-        missing = missing.join(same, on="number", how="anti", maintain_order="left")
-    return missing
+) -> tuple[dict[str, Shard], pl.DataFrame]:
+    """Every shard, with what earlier sets have of it → the linked ones, by name, and the rows that nobody has."""
+    linked = earlier.link(rows, classes, sums, folder) if earlier else {}
+    missing = rows.with_row_index("number").filter(~pl.col("shard").is_in(list(linked)))
+    _create(missing, contract, classes, folder)
+    return linked, earlier.copy(missing, sums, folder) if earlier else missing
 
 
-def _runs(members: pl.DataFrame) -> Iterator[tuple[int, int, int]]:
-    """First row, first old row and number of rows of each run that follows one another here and there."""
-    row, old = members["row"].to_numpy(), members["old_row"].to_numpy()
-    ends = [0, *(np.flatnonzero((np.diff(row) != 1) | (np.diff(old) != 1)) + 1).tolist(), len(row)]
-    return ((int(row[a]), int(old[a]), b - a) for a, b in pairwise(ends))
+def _create(rows: pl.DataFrame, contract: PixelContract, classes: list[str], folder: Path) -> None:
+    """The shards of these rows, with their labels, and pixels still zero."""
+    for (file,), members in rows.group_by("shard", maintain_order=True):
+        create(folder / str(file), members.height, contract.shape, contract.dtype)
+        labels = members["class"].replace_strict(classes, range(len(classes)))
+        open_rows(folder / str(file), writable=True).labels[:] = labels
+
+
+def _by_split(rows: pl.DataFrame, shards: dict[str, Shard]) -> dict[str, tuple[Shard, ...]]:
+    """Split → its shards, in the order of train, val, test."""
+    files = rows.select("split", "shard").unique(maintain_order=True).rows()
+    found = {split: tuple(shards[file] for part, file in files if part == split) for split in SPLITS}
+    return {split: part for split, part in found.items() if part}
 
 
 def _refuse(problems: list[str]) -> None:
@@ -228,10 +234,10 @@ class _Seals:
 
     def __init__(self, folder: Path, rows: pl.DataFrame, background: Executor) -> None:
         self._folder, self._background = folder, background
-        files = rows.group_by("split", "shard", maintain_order=True).len()
-        self._files = {str(file): (str(split), int(count)) for split, file, count in files.iter_rows()}
-        self._sealed: dict[str, Future[Shard]] = {}
-        self._filling = deque(self._files)  # the others, in the order of the rows
+        files = rows.group_by("shard", maintain_order=True).len()
+        self._rows = {str(file): int(count) for file, count in files.iter_rows()}
+        self._sealed: list[Future[Shard]] = []
+        self._filling = deque(self._rows)  # the others, in the order of the rows
 
     def reached(self, file: str) -> None:
         """Jobs come in the order of the rows: when one begins in this shard, those before it are full."""
@@ -240,16 +246,13 @@ class _Seals:
 
     def _seal_next(self) -> None:
         file = self._filling.popleft()
-        self._sealed[file] = self._background.submit(_seal, self._folder / file, self._files[file][1])
+        self._sealed.append(self._background.submit(_seal, self._folder / file, self._rows[file]))
 
-    def shards(self) -> dict[str, tuple[Shard, ...]]:
-        """Of all that are full now: split → shards, in the order of train, val, test."""
+    def shards(self) -> dict[str, Shard]:
+        """Of all that are full now, by name."""
         while self._filling:
             self._seal_next()
-        found: dict[str, list[Shard]] = {split: [] for split in SPLITS}
-        for file, (split, _) in self._files.items():
-            found[split].append(self._sealed[file].result())
-        return {split: tuple(shards) for split, shards in found.items() if shards}
+        return {shard.file: shard for shard in (future.result() for future in self._sealed)}
 
 
 def _seal(file: Path, rows: int) -> Shard:

@@ -218,7 +218,7 @@ class Transform(Settings):
     normalise: Normalise | None = Field(
         default=None, validate_default=True, description="For float shards; with uint8 it belongs to train."
     )
-    shard_mb: int = Field(default=256, ge=1, description="Megabytes of a shard file at the most.")
+    shard_mb: int = Field(default=32, ge=1, description="Megabytes of a shard file at the most.")
 
     @model_validator(mode="after")
     def _normalised_once(self) -> "Transform":

@@ -5,6 +5,7 @@
 
 import math
 import os
+import resource
 import threading
 import warnings
 import weakref
@@ -29,6 +30,7 @@ REQUEST = 512 << 10  # bytes asked for at once: the kernel reads no more than it
 CACHE_SHARE = 0.5  # of the free memory that a split may take in the kernel's cache
 PATIENCE = 2.0  # seconds that the first batch may wait for the split to be read; a few gigabytes
 BLOCK = 1 << 20  # bytes of a plain read
+OTHER_FILES = 512  # open files of a process beside the shards of a split, generously
 COLD = 8  # batches that are asked for without looking, once a row was missing
 
 Batch = tuple[Tensor, Tensor]  # images (B, *shape) as stored, labels (B,) int64
@@ -46,6 +48,7 @@ class Mapped:
         shards = read_index(folder).splits.get(split, ())
         if not sum(shard.rows for shard in shards):
             raise UserError(f"{folder}: the split {split} has no rows.", Exit.REFUSED)
+        _allow_open(len(shards))
         parts, labels = zip(*(_tensors(_whole(folder, shard)) for shard in shards), strict=True)
         shapes = {(images.shape[1:], images.dtype.name) for images in parts}
         if len(shapes) != 1:
@@ -105,6 +108,14 @@ class Mapped:
         words = self._span.rows[:0].new_empty((rows, self._span.rows.shape[1]), device=device, pin_memory=pinned)
         labels = torch.empty(rows, dtype=torch.int64, device=device, pin_memory=pinned)
         return words, words.view(self.dtype).view(rows, *self.shape), labels
+
+
+def _allow_open(files: int) -> None:
+    """Each map holds its file open; a process may often have 1,024 of those, until it allows itself more."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = min(files + OTHER_FILES, hard) if hard != resource.RLIM_INFINITY else files + OTHER_FILES
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _whole(folder: Path, shard: Shard) -> Path:

@@ -139,7 +139,7 @@ class TestSameBytes:
         _, whole, index = shards(one, tmp_path / "one")
         _, parts, indices = shards(many, tmp_path / "many")
         assert [[s.rows for s in files] for files in index.splits.values()] == [[19], [5]]
-        assert [[s.rows for s in files] for files in indices.splits.values()] == [[8, 8, 3], [5]]
+        assert [[s.rows for s in files] for files in indices.splits.values()] == [[3, 1, 8, 7], [5]]
         assert all(shard.bytes <= 1_010_000 for files in indices.splits.values() for shard in files)
         one_by_one, together = read(parts), read(whole)
         assert one_by_one.keys() == together.keys()

@@ -1,4 +1,5 @@
 import os
+import resource
 import tempfile
 import threading
 import time
@@ -289,6 +290,20 @@ class TestEnds:
             with pytest.raises(TypeError, match="0-dimensional"):
                 list(source.batches(iter([np.arange(4), np.zeros((1, 1, 1), np.int64)])))
             assert threads() == 0
+
+
+class TestOpenFiles:
+    """Each shard's map holds a file open; the process allows itself as many as that takes."""
+
+    def test_more_shards_than_open_files_were_allowed(self, tmp_path: Path) -> None:
+        shard_set(tmp_path, rows={"train": (1,) * 90})
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 40, hard))
+        try:
+            with Batches(tmp_path, "train", 90, "cpu") as batches:
+                assert sum(len(labels) for _, labels in batches.epoch(1)) == 90
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 class TestRefusal:

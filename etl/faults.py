@@ -1,6 +1,6 @@
 """What may be wrong with a picture, by the figures that extract measured: each fault a name, a limit and a reason.
 
-None is looked for unless it is asked for (`--faults dark,blurred:40`); `explain` says beforehand what each would
+None is looked for unless it is asked for (`--faults dark,blurred:60`); `explain` says beforehand what each would
 reject. To add one: an entry in FAULTS, and its test.
 """
 

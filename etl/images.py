@@ -17,7 +17,7 @@ import numpy.typing as npt
 from PIL import Image, ImageFile, UnidentifiedImageError
 
 from etl import jpeg
-from etl.measures import DETAIL_SIDE, SILENT, Levels, chroma, hashes, measured, turned_hashes
+from etl.measures import DETAIL_SIDE, SILENT, Planes, measures, planes, turned_hashes
 from manifests.pixels import PixelContract
 
 R = TypeVar("R")
@@ -86,22 +86,23 @@ class Facts(NamedTuple):
 
 
 class Sight(NamedTuple):
-    """A file opened once, still without its hashes: those of several are taken at once."""
+    """A file opened once; several are measured together."""
 
     facts: Facts
-    small: Levels | None = None  # (64, 64) grey; None where there is a problem
+    planes: Planes | None = None  # None where there is a problem
 
 
 def facts(data: bytes, *, max_pixels: int, background: str, turned: bool = False) -> Facts:
-    """Everything extract wants to know of a file, from one reading of its bytes. Never raises for bad bytes.
+    """Everything extract wants to know of a file, from its bytes. Never raises for bad bytes.
 
     MemoryError is the engine's affair: it tries the file again with all the memory there is.
     """
-    return hashed([sight(data, max_pixels=max_pixels, background=background)], turned=turned)[0]
+    seen = sight(data, max_pixels=max_pixels, background=background)
+    return silence_told(measured([seen], turned=turned)[0], lambda: data, background)
 
 
 def sight(data: bytes, *, max_pixels: int, background: str) -> Sight:
-    """The same, but for the hashes."""
+    """What stands in a file's header, and the planes that the rest is measured of."""
     sha256 = hashlib.sha256(data).hexdigest()
 
     def loaded(image: ImageFile.ImageFile) -> Sight:
@@ -109,31 +110,34 @@ def sight(data: bytes, *, max_pixels: int, background: str) -> Sight:
         stored_size = image.size[::-1] if orientation >= 5 else image.size
         upright = _scaled_down(image, data, "RGB", (DETAIL_SIDE, DETAIL_SIDE))
         width, height = stored_size if kind in JPEGS else upright.size
-        picture = eight_bit(upright, background)
-        small, quality = measured(picture.convert("L"))
-        colour = chroma(picture) if picture.mode == "RGB" else 0.0
-        seen = Facts(sha256, width, height, kind, mode, orientation, animated, colour, **quality._asdict())
-        return Sight(seen, small)
+        seen = Facts(sha256, width, height, kind, mode, orientation, animated)
+        return Sight(seen, planes(eight_bit(upright, background)))
 
     try:
-        seen, small = _decoded(data, max_pixels, loaded)
-        is_silent = seen.luma_std is not None and seen.luma_std < SILENT
-        return Sight(seen._replace(pixels=_pixels_digest(data, background)) if is_silent else seen, small)
+        return _decoded(data, max_pixels, loaded)
     except Unusable as reason:
         return Sight(Facts(sha256, problem=str(reason)))
 
 
-def hashed(sights: Sequence[Sight], *, turned: bool) -> list[Facts]:
-    """The facts of these files, whole; `turned`: with the hashes of each picture laid the seven other ways."""
+def measured(sights: Sequence[Sight], *, turned: bool) -> list[Facts]:
+    """The facts of these files, measured; with `turned`, and the hashes of each picture laid the seven other ways."""
     facts = [sight.facts for sight in sights]
-    smalls = {number: sight.small for number, sight in enumerate(sights) if sight.small is not None}
-    if not smalls:
-        return facts
-    pictures = list(smalls.values())
-    ways = turned_hashes(pictures) if turned else repeat(None, len(pictures))
-    for number, found, others in zip(smalls, hashes(pictures), ways, strict=True):
-        facts[number] = facts[number]._replace(**found._asdict(), turned=others)
+    seen = {number: sight.planes for number, sight in enumerate(sights) if sight.planes is not None}
+    found = measures(list(seen.values()))
+    ways = turned_hashes([each.small for each in seen.values()]) if turned and seen else repeat(None, len(seen))
+    for number, all_measures, others in zip(seen, found, ways, strict=True):
+        facts[number] = facts[number]._replace(**all_measures._asdict(), turned=others)
     return facts
+
+
+def silence_told(seen: Facts, read: Callable[[], bytes], background: str) -> Facts:
+    """With the digest of its pixels, if the picture says nothing to a hash: the file is decoded again, in full."""
+    if seen.luma_std is None or seen.luma_std >= SILENT:
+        return seen
+    try:
+        return seen._replace(pixels=_pixels_digest(read(), background))
+    except Unusable as reason:
+        return Facts(seen.sha256, problem=str(reason))
 
 
 def _pixels_digest(data: bytes, background: str) -> str:

@@ -62,27 +62,52 @@ class Hashes(NamedTuple):
     dhash256: str  # 64 hex digits
 
 
-class Quality(NamedTuple):
-    """The figures of the image table; the columns there have the meanings."""
+class Measures(NamedTuple):
+    """The columns of the image table that are measured; the meanings stand there."""
 
+    phash: int
+    dhash: int
+    phash256: str
+    dhash256: str
     luma_mean: float
     luma_std: float
     luma_low: float
     luma_high: float
     sharpness: float
+    chroma: float
 
 
-def measured(grey: Image.Image) -> tuple[Levels, Quality]:
-    """Of an upright L picture, as the scaled decode gives it: its 64×64 pixels for `hashes`, and its quality."""
-    small = small_grey(grey)
-    return small, Quality(*brightness(small), sharpness(grey))
+class Planes(NamedTuple):
+    """What is measured of a picture: 14 kB, whatever its size."""
+
+    small: Levels  # (64, 64) grey
+    detail: Levels  # grey, at most (96, 96)
+    colour: Levels  # (16, 16, 3) Y, Cb, Cr, averaged; empty of a grey picture
+
+
+def planes(picture: Image.Image) -> Planes:
+    """Of an upright L or RGB picture, as the scaled decode gives it."""
+    grey = picture.convert("L")
+    detail = grey.resize((min(DETAIL_SIDE, grey.width), min(DETAIL_SIDE, grey.height)), Image.Resampling.BOX)
+    return Planes(small_grey(grey), _levels(detail), averaged_colour(picture))
+
+
+def measures(several: Sequence[Planes]) -> list[Measures]:
+    """One step after the other, each for all: so its code stays near the core. Extract has 0.63 ms an image so, and
+    0.70 picture by picture (16 at a time, one core, n = 11)."""
+    if not several:
+        return []
+    bright = [brightness(each.small) for each in several]
+    sharp = [sharpness(each.detail) for each in several]
+    colour = [chroma(each.colour) for each in several]
+    hashed = hashes([each.small for each in several])
+    return [Measures(*h, *b, s, c) for h, b, s, c in zip(hashed, bright, sharp, colour, strict=True)]
 
 
 def small_grey(grey: Image.Image) -> Levels:
     """(64, 64) of an L picture, for `hashes`: by one antialiased resize, of a much larger one after whole pixels were
     averaged. Of 28 changes of photographs it finds as many as LANCZOS, in half the time; BOX finds fewer."""
-    resized = grey.resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=2.0)
-    return np.frombuffer(resized.tobytes(), np.uint8).reshape(SIDE, SIDE)
+    return _levels(grey.resize((SIDE, SIDE), Image.Resampling.HAMMING, reducing_gap=2.0))
 
 
 def brightness(small: Levels) -> tuple[float, float, float, float]:
@@ -149,17 +174,15 @@ def _hex(bits: Bits) -> list[str]:
     return [row.tobytes().hex() for row in np.packbits(bits, axis=1)]
 
 
-def sharpness(grey: Image.Image) -> float:
-    """Variance of the Laplacian at 96×96: how much fine detail there is, at half of the size that models look at.
+def sharpness(detail: Levels) -> float:
+    """Variance of the Laplacian of grey pixels: how much fine detail there is.
 
-    J. L. Pech-Pacheco et al.: Diatom autofocusing in brightfield microscopy, ICPR 2000. Taken at one size, so that
+    J. L. Pech-Pacheco et al.: Diatom autofocusing in brightfield microscopy, ICPR 2000. Taken at 96×96, so that
     photographs of different resolutions can be compared; under 3 pixels a side there is no detail.
     """
-    width, height = min(DETAIL_SIDE, grey.width), min(DETAIL_SIDE, grey.height)
-    if min(width, height) < 3:
+    if min(detail.shape) < 3:
         return 0.0
-    detail = grey.resize((width, height), Image.Resampling.BOX)
-    values = np.frombuffer(detail.tobytes(), np.uint8).reshape(height, width).astype(np.int16)
+    values = detail.astype(np.int16)
     laplacian = values[1:-1, 2:] + values[1:-1, :-2]
     laplacian += values[2:, 1:-1]
     laplacian += values[:-2, 1:-1]
@@ -168,9 +191,20 @@ def sharpness(grey: Image.Image) -> float:
     return float(whole @ whole) / whole.size - (float(whole.sum()) / whole.size) ** 2
 
 
-def chroma(picture: Image.Image) -> float:
-    """Largest distance from grey of Cb and Cr in an RGB picture, averaged to 16×16: 0 to 128."""
+def averaged_colour(picture: Image.Image) -> Levels:
+    """(16, 16, 3) Y, Cb and Cr of an RGB picture, averaged; empty of a grey one."""
+    if picture.mode != "RGB":
+        return np.empty((0, 0, 3), np.uint8)
     sampled = picture.resize((SIDE, SIDE), Image.Resampling.NEAREST)  # 16 samples to average are enough, and quick
-    averaged = sampled.reduce(SIDE // COLOUR_SIDE).convert("YCbCr")
-    values = np.frombuffer(averaged.tobytes(), np.uint8).reshape(-1, 3)[:, 1:].astype(np.int16)
-    return float(np.abs(values - 128).max())
+    return _levels(sampled.reduce(SIDE // COLOUR_SIDE).convert("YCbCr"))
+
+
+def chroma(colour: Levels) -> float:
+    """Largest distance of Cb or Cr from grey, 0 to 128."""
+    return float(np.abs(colour[..., 1:].astype(np.int16) - 128).max(initial=0))
+
+
+def _levels(image: Image.Image) -> Levels:
+    """(H, W) or (H, W, 3), as np.asarray has them, in a third of its time."""
+    channels = (3,) * (len(image.getbands()) > 1)
+    return np.frombuffer(image.tobytes(), np.uint8).reshape(image.height, image.width, *channels)

@@ -4,9 +4,10 @@ Nothing here imports a table: each worker process starts a fifth of a second soo
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-from etl.images import Facts, Sight, Unusable, hashed, sight
+from etl.images import Facts, Sight, Unusable, measured, sight, silence_told
 from etl.sources.entries import Container, Entry, TooLarge
 
 FILE_LIMIT = 1 << 30  # bytes of one file: above it, it is refused unread
@@ -21,16 +22,25 @@ class Job(NamedTuple):
 
 def look(jobs: list[Job], *, max_pixels: int, background: str, turned: bool) -> list[Facts]:
     """Read some files and say what they are."""
-    return hashed([_sight(job, max_pixels, background) for job in jobs], turned=turned)
+    found = measured([_sight(job, max_pixels, background) for job in jobs], turned=turned)
+    return [silence_told(facts, partial(_read, job), background) for facts, job in zip(found, jobs, strict=True)]
 
 
 def _sight(job: Job, max_pixels: int, background: str) -> Sight:
     try:
-        return sight(job.container.read(job.entry, FILE_LIMIT), max_pixels=max_pixels, background=background)
+        return sight(_read(job), max_pixels=max_pixels, background=background)
+    except Unusable as reason:
+        return Sight(Facts(problem=str(reason)))
+
+
+def _read(job: Job) -> bytes:
+    """Raises Unusable."""
+    try:
+        return job.container.read(job.entry, FILE_LIMIT)
     except TooLarge:
-        return Sight(Facts(problem=f"too large: over {FILE_LIMIT:,} bytes"))
+        raise Unusable(f"too large: over {FILE_LIMIT:,} bytes") from None
     except OSError as error:
-        return Sight(Facts(problem=f"unreadable: {error.strerror or error}"))
+        raise Unusable(f"unreadable: {error.strerror or error}") from None
 
 
 def lost(_: Job, why: str) -> Facts:

@@ -104,7 +104,7 @@ class Curate(Settings):
     )
     faults: Faults = Field(
         default={},
-        description="Bad pictures to leave out, with a limit or the usual one: dark,blurred:40. See --explain.",
+        description="Bad pictures to leave out, with a limit or the usual one: dark,blurred:60. See --explain.",
     )
     reject: Names = Field(
         default=(), description="CSV files of decisions by hand, or of images to leave out: path or sha256, reason."

@@ -40,7 +40,7 @@ def split_pairs(value: Any) -> Any:
 
 
 def _limits(value: Any) -> Any:
-    """`dark,blurred:40` or a list of such as a table of name and limit; no limit means the usual one."""
+    """`dark,blurred:60` or a list of such as a table of name and limit; no limit means the usual one."""
     names = _list(value)
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return value

@@ -31,9 +31,9 @@ class Normalise(nn.Module):
     uint8 in [0, 255] becomes (value / 255 - mean) / deviation; floats are stored normalised and only change type.
 
     On the CPU every call gives the same memory: it holds until the next call, and where a backward pass still needs
-    what was there before, torch says so. Measured on two cores (AMD EPYC, batches of 32 at 224×224×3, µs an image,
-    gathering it included): 44 in the same memory line by line (n = 3), 60 in fresh memory and 166 channel by channel
-    (n = 12).
+    what was there before, torch says so. Measured on two cores (AMD EPYC, batches of 32 at 224×224×3, µs an image):
+    11.4, by two steps instead of addcmul 19.5, the conversion alone 10.8 (n = 25). By two steps and gathering included:
+    44 in the same memory, 60 in fresh memory, 166 channel by channel (n = 12).
     """
 
     def __init__(self, name: str, statistics: Statistics, *, is_stored: bool) -> None:
@@ -55,9 +55,10 @@ class Normalise(nn.Module):
         lines = images.flatten(2)  # (B, H, W·C): channels in the innermost place would be three numbers at a time
         scale, shift = (part.flatten().repeat(images.shape[2]) for part in (self.scale, self.shift))
         if images.device.type != "cpu" or images.requires_grad or torch.compiler.is_compiling():
-            values = (lines.float() * scale).add_(shift)
+            values = torch.addcmul(shift, lines.float(), scale)
         else:
-            values = self._same_memory(lines).copy_(lines).mul_(scale).add_(shift)
+            values = self._same_memory(lines).copy_(lines)
+            torch.addcmul(shift, values, scale, out=values)
         return values.view(images.shape).permute(0, 3, 1, 2)
 
     def _same_memory(self, lines: Tensor) -> Tensor:

@@ -5,7 +5,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFilter
 
-from etl.measures import DETAIL_SIDE, SIDE, brightness, chroma, hashes, sharpness, small_grey, turned_hashes
+from etl.measures import (
+    DETAIL_SIDE,
+    SIDE,
+    averaged_colour,
+    brightness,
+    chroma,
+    hashes,
+    measures,
+    planes,
+    sharpness,
+    small_grey,
+    turned_hashes,
+)
 from tests.makers import image
 
 
@@ -64,27 +76,31 @@ class TestBrightness:
         assert brightness(np.full((SIDE, SIDE), 200, np.uint8)) == (200.0, 0.0, 200.0, 200.0)
 
 
+def sharp(picture: Image.Image) -> float:
+    return sharpness(planes(picture).detail)
+
+
 class TestSharpness:
     """Variance of the Laplacian at one size: it falls with blur, and does not depend on the resolution."""
 
     def test_it_is_the_variance_of_the_laplacian(self):
         values = np.asarray(noise(1, DETAIL_SIDE), np.int64)
         laplacian = values[1:-1, 2:] + values[1:-1, :-2] + values[2:, 1:-1] + values[:-2, 1:-1] - 4 * values[1:-1, 1:-1]
-        assert sharpness(noise(1, DETAIL_SIDE)) == pytest.approx(laplacian.var())
+        assert sharp(noise(1, DETAIL_SIDE)) == pytest.approx(laplacian.var())
 
     def test_blur_makes_it_fall(self):
-        sharp = image(256, 256, seed=4).convert("L").filter(ImageFilter.UnsharpMask())
-        found = [sharpness(sharp.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 2, 4, 8)]
+        picture = image(256, 256, seed=4).convert("L").filter(ImageFilter.UnsharpMask())
+        found = [sharp(picture.filter(ImageFilter.GaussianBlur(radius))) for radius in (0, 2, 4, 8)]
         assert found == sorted(found, reverse=True)
         assert found[0] > 4 * found[-1]
 
     def test_a_larger_copy_is_as_sharp(self):
         small = noise(7, DETAIL_SIDE)
-        assert sharpness(small.resize((4 * DETAIL_SIDE, 4 * DETAIL_SIDE), Image.Resampling.NEAREST)) == sharpness(small)
+        assert sharp(small.resize((4 * DETAIL_SIDE, 4 * DETAIL_SIDE), Image.Resampling.NEAREST)) == sharp(small)
 
     @pytest.mark.parametrize("size", [(1, 1), (2, 90), (90, 2)])
     def test_in_two_pixels_there_is_no_detail(self, size: tuple[int, int]):
-        assert sharpness(Image.new("L", size)) == 0.0
+        assert sharp(Image.new("L", size)) == 0.0
 
 
 class TestChroma:
@@ -92,6 +108,19 @@ class TestChroma:
 
     def test_grey_has_none_and_a_coloured_thing_on_it_has(self):
         picture = Image.new("RGB", (200, 200), (90, 90, 90))
-        assert chroma(picture) == 0.0
+        assert chroma(averaged_colour(picture)) == 0.0
         picture.paste((255, 0, 0), (0, 0, 30, 30))
-        assert chroma(picture) > 100
+        assert chroma(averaged_colour(picture)) > 100
+
+    def test_a_grey_picture_has_none(self):
+        assert chroma(averaged_colour(Image.new("L", (9, 9), 7))) == 0.0
+
+
+class TestMeasures:
+    """Of several pictures at once, whatever their sizes, what each has alone."""
+
+    def test_together_and_alone(self):
+        pictures = [image(300, 200, seed=1), image(40, 30, seed=2), image(90, 700, seed=3).convert("L")]
+        seen = [planes(picture) for picture in pictures]
+        assert measures(seen) == [measures([each])[0] for each in seen]
+        assert measures([]) == []

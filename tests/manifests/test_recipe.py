@@ -50,7 +50,7 @@ min_side = 32
 dedupe = "dhash:6"
 turned = true
 on_conflict = "keep"
-faults = "dark,blurred:40"
+faults = "dark,blurred:60"
 reject = ["a.csv", "b.csv"]
 split = "0.7,0.15,0.15"
 given_as = { val = "test" }
@@ -135,7 +135,7 @@ class TestRoundTrip:
         read = read_recipe(tmp_path / "r.toml")
         assert Recipe.model_validate(json.loads(json.dumps(read.asked()))) == read
         assert read.extract.source == (source("a", "x", 3), source("b"))
-        assert (read.curate.dedupe, read.curate.faults) == ("dhash:6", {"dark": None, "blurred": 40.0})
+        assert (read.curate.dedupe, read.curate.faults) == ("dhash:6", {"dark": None, "blurred": 60.0})
         assert read.augment.classes == {"cat": ClassAugment(copies=0), "dog": ClassAugment(policy="strong")}
         assert (read.transform.size, read.transform.normalise) == ((200, 320), "dataset")
         assert [run.run for run in read.runs] == ["scratch", "small"]

@@ -7,7 +7,7 @@ The search for pairs among hashes of 64 bits lies in `bands`; that among wider o
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,8 +21,7 @@ Hashes = npt.NDArray[np.uint64]  # (N, W): W words of 64 bits
 Hints = tuple[Words, Words]  # phash and dhash, (N,) each
 Found = Iterable[FoundPart]
 
-MOST = 1 << 27  # hashes at a time: the indices of a pair and its distance share 64 bits
-INDEX, BITS = np.uint64(27), np.uint64(10)  # of those 64
+MOST = 1 << 27  # hashes at a time: their indices, and what is counted of them, in half a gigabyte
 BLOCK = 1 << 21  # hash comparisons at a time: their 16 MB of distances stay in a shared cache
 EXACT = 50_000  # images up to which wide hashes are all compared: 6 s on one core
 HINTED = (8, 4)  # bits of phash and of dhash within which two images of more are compared whole
@@ -108,23 +107,33 @@ def pairs(hashes: Hashes, radius: int, turned: Sequence[Hashes] = (), hints: Hin
 
 
 def _sorted(found: Found) -> Pairs:
-    """Each pair once, first < second, at its smallest distance. Eight bytes a pair while they are gathered, both ends
-    and the distance in one number: ten thousand frames of a still camera make fifty million pairs."""
-    packed = np.concatenate([np.empty(0, np.uint64), *(_packed(*part) for part in found)])
-    if not len(packed):
+    """Each pair once, first < second, at its smallest distance.
+
+    By second and then by first, both sorted by counting in scipy's conversions, which leave what is equal in its order:
+    ten million pairs in 0.4 s, where sorting both ends and the distance as one number took 1.0 s.
+    """
+    parts = [part for part in found if len(part[0])]
+    if not parts:
         return NO_PAIRS
-    packed.sort()  # ten million pairs in 1.2 s instead of 4.4 s by lexsort of three columns
-    packed = packed[np.append(True, (packed[1:] ^ packed[:-1]) >> BITS > 0)]
-    bits = (packed & np.uint64(1023)).astype(np.uint16)
-    packed >>= BITS
-    second = (packed & np.uint64(MOST - 1)).astype(np.int32)
-    packed >>= INDEX
-    return Pairs(packed.astype(np.int32), second, bits)
+    one, other, bits = (np.concatenate(column) for column in zip(*parts, strict=True))
+    del parts
+    size = int(max(one.max(), other.max())) + 1
+    places = np.maximum(one, other).astype(np.int32), np.minimum(one, other).astype(np.int32)
+    table: Any = coo_array((bits.astype(np.uint16), places), shape=(size, size))
+    table.has_canonical_format = True  # what comes twice is for `_nearest`
+    del one, other, bits, places
+    ordered = table.tocsr().tocsc()
+    first = np.repeat(np.arange(size, dtype=np.int32), np.diff(ordered.indptr))
+    return _nearest(Pairs(first, ordered.indices, ordered.data))
 
 
-def _packed(one: Indices, other: Indices, bits: Indices) -> Words:
-    first, second = np.minimum(one, other).astype(np.uint64), np.maximum(one, other).astype(np.uint64)
-    return first << (BITS + INDEX) | second << BITS | bits.astype(np.uint64)
+def _nearest(ordered: Pairs) -> Pairs:
+    """Of pairs that come several times one after the other, one at the smallest distance."""
+    new = np.append(True, (np.diff(ordered.first) != 0) | (np.diff(ordered.second) != 0))
+    if new.all():
+        return ordered
+    bits = np.minimum.reduceat(ordered.bits, np.flatnonzero(new))
+    return Pairs(ordered.first[new], ordered.second[new], bits)
 
 
 def distance(one: Hashes, other: Hashes) -> Indices:

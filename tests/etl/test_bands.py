@@ -52,12 +52,12 @@ def searched(words: Words, radius: int) -> Pairs:
     return table[np.lexsort(table.T[::-1])]
 
 
-def planned(patch: pytest.MonkeyPatch, agree: int) -> None:
-    """Of all plans only those with so many bands that agree."""
+def planned(patch: pytest.MonkeyPatch, groups: int, agree: int) -> None:
+    """Of all plans only those with so many groups, and so many bands that agree."""
     work = bands._work  # pyright: ignore[reportPrivateUsage]
 
     def only(plan: Any, differs: Words, count: int) -> float:
-        return work(plan, differs, count) if plan.agree == agree else np.inf
+        return work(plan, differs, count) if (len(plan.groups), plan.agree) == (groups, agree) else np.inf
 
     patch.setattr("etl.bands._work", only)
 
@@ -98,24 +98,36 @@ class TestEveryPlan:
     @settings(max_examples=60, deadline=None)
     @given(
         st.integers(0, 30),
+        st.integers(1, bands.MOST_GROUPS),
         st.integers(0, bands.MOST_AGREE),
         st.lists(st.integers(0, 2**64 - 1), min_size=2, max_size=30, unique=True),
         st.integers(0, 10**6),
     )
-    def test_they_are_those_of_comparing_all(self, radius: int, agree: int, values: list[int], seed: int):
+    def test_they_are_those_of_comparing_all(self, radius: int, groups: int, agree: int, values: list[int], seed: int):
         generator = np.random.default_rng(seed)
         words = np.array(values, np.uint64)
         words = np.concatenate([words, *(changed(words, bits, generator) for bits in {1, radius, radius + 1})])
         words = generator.permutation(np.unique(words))
         with pytest.MonkeyPatch.context() as patch:
-            planned(patch, agree if radius <= 12 else min(agree, 2))
+            agree = agree if radius <= 12 else min(agree, 2)
+            planned(patch, min(groups, radius + 1) if agree else 1, agree)
             patch.setattr("etl.bands.WORDS", int(generator.choice([1, 7, WORDS])))
+            patch.setattr("etl.bands.BLOCK", int(generator.choice([1, 7, bands.BLOCK])))
             assert np.array_equal(searched(words, radius), compared(words, radius))
 
     def test_skewed_hashes_get_other_bands_than_uniform_ones(self):
         plans = [bands._plan(words, 4) for words in (uniform(MANY), skewed(MANY))]  # pyright: ignore[reportPrivateUsage]
-        assert [int(np.bitwise_or.reduce(plan.bands)) for plan in plans] == [2**64 - 1] * 2
-        assert plans[0].bands.tolist() != plans[1].bands.tolist()
+        masks = [np.concatenate(plan.groups).tolist() for plan in plans]
+        assert [sum(each) for each in masks] == [2**64 - 1] * 2
+        assert masks[0] != masks[1]
+
+    @pytest.mark.parametrize(
+        ("radius", "groups"), [(radius, n) for radius in (0, 1, 2, 4, 8, 12) for n in (1, 2, 3) if n <= radius + 1]
+    )
+    def test_bands_share_out_all_bits_whatever_the_groups(self, radius: int, groups: int):
+        plan = bands._shared(np.arange(64), radius, groups, 2)  # pyright: ignore[reportPrivateUsage]
+        assert [len(plan.groups), sum(np.concatenate(plan.groups).tolist())] == [groups, 2**64 - 1]
+        assert sum(len(each) - plan.agree + 1 for each in plan.groups) == radius + 1
 
 
 class TestCrowds:
@@ -129,8 +141,8 @@ class TestCrowds:
 
     def test_batches_of_pairs_stay_bounded(self):
         words = np.arange(1 << 12, dtype=np.uint64)
-        sizes = np.array([len(words)])
-        parts = bands._neighbours(words, sizes, 12)  # pyright: ignore[reportPrivateUsage]
-        lengths = [each.shape[1] for each in bands._batches(parts)]  # pyright: ignore[reportPrivateUsage]
+        with pytest.MonkeyPatch.context() as patch:
+            planned(patch, 1, 0)
+            lengths = [len(first) for first, _, _ in near(words, 12)]
         assert sum(lengths) == len(words) * (len(words) - 1) // 2
-        assert max(lengths) <= WORDS + len(words)
+        assert max(lengths) <= 2 * WORDS + len(words)

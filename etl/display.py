@@ -121,7 +121,7 @@ def transformed(stage: Stage, index: Any) -> Iterable["str | Table"]:
         + ", deviation "
         + " ".join(f"{v:.4f}" for v in index.deviation)
     )
-    yield f"{counts['decoded']:,} images decoded, {counts['copied']:,} rows copied from an earlier shard set"
+    yield f"{counts['decoded']:,} images decoded, {counts['copied']:,} rows taken from earlier shard sets"
     yield f"digest {stage.digest}"
 
 

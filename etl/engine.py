@@ -18,6 +18,7 @@ from itertools import islice
 from multiprocessing import active_children, forkserver
 from multiprocessing.connection import wait
 from multiprocessing.process import BaseProcess
+from pathlib import Path
 from typing import TypeVar
 
 from manifests.memory import keep_freed_memory
@@ -28,7 +29,8 @@ R = TypeVar("R")
 CHUNK = 16  # items sent at a time: the pipe's cost is shared, and a crash repeats only so many
 HUNGRY = "it needs more memory than there is"
 LEAST_MEMORY = 1 << 30  # bytes a worker may always have
-PRELOAD = ["__main__", "etl.opening", "etl.filling"]  # imported once, by the server that workers are forked from
+PRELOAD = ["etl.opening", "etl.filling"]  # imported once, by the server that workers are forked from
+HERE = str(Path(__file__).parents[1])  # where these are; some versions of Python do not tell the server sys.path
 
 
 def default_workers() -> int:
@@ -117,7 +119,15 @@ def _one_by_one(task: Callable[[list[T]], list[R]], chunk: list[T], lost: Callab
 def prepare() -> None:
     """Have the server that workers are forked from import what they need, while this process does something else."""
     multiprocessing.get_context("forkserver").set_forkserver_preload(PRELOAD)
-    forkserver.ensure_running()
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([HERE, before] if before else [HERE])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:

@@ -1,4 +1,4 @@
-"""Bytes → pixels or a named problem, and the facts of a file. Nothing else in alacena decodes an image.
+"""Bytes → pixels or a named problem, and the facts of a file. With `etl.jpeg`, nothing else here decodes an image.
 
 The same rules hold for hashing, training and prediction: first frame, EXIF orientation applied, transparency over the
 background, 16 bits scaled, floats scaled. A JPEG is decoded at the smallest DCT scale that is not below what is asked
@@ -135,7 +135,10 @@ def silence_told(seen: Facts, read: Callable[[], bytes], background: str) -> Fac
     if seen.luma_std is None or seen.luma_std >= SILENT:
         return seen
     try:
-        return seen._replace(pixels=_pixels_digest(read(), background))
+        data = read()
+        if hashlib.sha256(data).hexdigest() != seen.sha256:
+            raise Unusable("changed while it was read")
+        return seen._replace(pixels=_pixels_digest(data, background))
     except Unusable as reason:
         return Facts(seen.sha256, problem=str(reason))
 
@@ -302,7 +305,9 @@ def _scaled_down(image: ImageFile.ImageFile, data: bytes, mode: str, least: tupl
     if image.format not in JPEGS:
         return _upright(image)
     stored_least = (least[1], least[0]) if _orientation(image) >= 5 else least
-    quick = jpeg.scaled(data, mode if image.mode == "RGB" else image.mode, stored_least)
+    # Sides of less than a block of the format are left to Pillow: scaled, they would hold what pads the block.
+    is_block = min(image.size) >= 8
+    quick = jpeg.scaled(data, mode if image.mode == "RGB" else image.mode, stored_least) if is_block else None
     if quick is not None:
         return _turned(quick, image)
     image.draft(mode, stored_least)

@@ -22,6 +22,8 @@ def scaled(data: bytes, mode: str, least: tuple[int, int]) -> Image.Image | None
     width, height = least
     try:
         values = simplejpeg.decode_jpeg(data, COLOURS[mode], min_width=width, min_height=height)
-    except ValueError:  # damaged, however little, or a kind that libjpeg-turbo cannot convert
+    except ValueError as error:  # damaged, however little, or a kind that libjpeg-turbo cannot convert
+        if "Insufficient memory" in str(error):  # says nothing of the file; the engine tries with all there is
+            raise MemoryError from None
         return None
     return Image.fromarray(values if mode == "RGB" else values[..., 0])

@@ -1,6 +1,7 @@
 """What nothing asks for any more, and how much room it takes."""
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
 
@@ -51,7 +52,7 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
         sources = [each.container for each in listings(asked.extract, spool)]
         used = {file.name for each in sources if isinstance(each, Tar) for file in (each.path, each.listing)}
         found += [_unused(spool / name, "an archive that is no source any more") for name in sorted(spooled - used)]
-    return found
+    return _weighed(found)
 
 
 def remove(found: list[Unused]) -> None:
@@ -63,6 +64,12 @@ def remove(found: list[Unused]) -> None:
 
 
 def _unused(path: Path, why: str) -> Unused:
-    files = [path] if path.is_file() else [file for file in path.rglob("*") if file.is_file()]
-    sizes = (file.stat() for file in files)
-    return Unused(path, sum(each.st_size // each.st_nlink for each in sizes), why)  # shard sets share files
+    return Unused(path, 0, why)
+
+
+def _weighed(found: list[Unused]) -> list[Unused]:
+    """With the bytes that are free when all of these are gone: shard sets share files, also with those that stay."""
+    files = [[file.stat() for file in (each.path, *each.path.rglob("*")) if file.is_file()] for each in found]
+    names = Counter(status.st_ino for part in files for status in part)
+    freed = [sum(s.st_size // s.st_nlink for s in part if names[s.st_ino] == s.st_nlink) for part in files]
+    return [each._replace(bytes=size) for each, size in zip(found, freed, strict=True)]

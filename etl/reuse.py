@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from manifests.digests import file_digest
 from manifests.pixels import PixelContract
 from manifests.shards import Index, Shard, Target, is_sound, read_index
 from manifests.store import DatasetStore, flush
@@ -31,6 +32,10 @@ class _Set:
         self.folder, self.index, self._background = folder, index, background
         self.rows = read_table(folder / "rows.parquet").select(*VIEW, "class", "sums", "shard", "row")
         self._shards = {shard.file: shard for part in index.splits.values() for shard in part}
+
+    def keep(self, wanted: pl.DataFrame) -> None:
+        """Forget the rows of other views: there may be many sets, each with as many rows as ours."""
+        self.rows = self.rows.join(wanted, on=VIEW, how="semi", maintain_order="left")
 
     def sound(self, files: Iterable[str]) -> dict[str, Shard]:
         """Those of these shards that still are what the index says."""
@@ -51,6 +56,8 @@ class Earlier:
         yield from list(self._read)
         for stage in self._stages:
             folder = self._dataset.folder("transform", stage.key)
+            if not all(_is_whole(folder / name, stage.files.get(name)) for name in ("index.json", "rows.parquet")):
+                continue
             index = read_index(folder)
             if index.contract.digest == self._contract.digest:
                 self._read.append(_Set(folder, index, self._background))
@@ -67,17 +74,16 @@ class Earlier:
         }
         linked: dict[str, Shard] = {}
         for old in self._sets():
-            if not left:
-                break
-            if old.index.classes != tuple(classes):
-                continue
-            twins = _twins(left, old.rows)
+            twins = _twins(left, old.rows) if old.index.classes == tuple(classes) else {}
             sound = old.sound(twin["shard"][0] for twin in twins.values())
             for name, twin in twins.items():
                 if shard := sound.get(twin["shard"][0]):
                     _link(old.folder / shard.file, folder / name)
                     linked[name] = shard.model_copy(update={"file": name})
                     sums[left.pop(name)["number"].to_numpy()] = _sums(twin, sums)
+            if not left:
+                break
+            old.keep(pl.concat(left.values()))
         return linked
 
     def copy(self, missing: pl.DataFrame, sums: Numbers, folder: Path) -> pl.DataFrame:
@@ -85,7 +91,8 @@ class Earlier:
         for old in self._sets():
             if missing.is_empty():
                 break
-            held = old.rows.select(*VIEW, "sums", old_shard="shard", old_row="row")
+            held = old.rows.join(missing, on=VIEW, how="semi", maintain_order="left")
+            held = held.select(*VIEW, "sums", old_shard="shard", old_row="row")
             same = missing.join(held.unique(VIEW, keep="first", maintain_order=True), on=VIEW)
             same = same.filter(pl.col("old_shard").is_in(list(old.sound(same["old_shard"].unique()))))
             for (file, origin), members in same.sort("shard", "row").group_by(
@@ -95,6 +102,10 @@ class Earlier:
             sums[same["number"].to_numpy()] = _sums(same, sums)
             missing = missing.join(same, on="number", how="anti", maintain_order="left")
         return missing
+
+
+def _is_whole(file: Path, sha256: str | None) -> bool:
+    return file.is_file() and file_digest(file) == sha256
 
 
 def _twins(parts: dict[str, pl.DataFrame], old: pl.DataFrame) -> dict[str, pl.DataFrame]:

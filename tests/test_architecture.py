@@ -125,3 +125,8 @@ class TestImports:
         code = f"import sys, {name}; print([heavy for heavy in {HEAVY!r} if heavy in sys.modules])"
         done = in_a_new_process(code, tmp_path)
         assert (done.stdout, done.stderr) == ("[]\n", "")
+
+    def test_what_workers_import_has_no_tables(self, tmp_path: Path):
+        code = "import sys, etl.opening, etl.filling; print({'polars', 'torch'} & sys.modules.keys())"
+        done = in_a_new_process(code, tmp_path)
+        assert (done.stdout, done.stderr) == ("set()\n", "")

@@ -30,7 +30,7 @@ REQUEST = 512 << 10  # bytes asked for at once: the kernel reads no more than it
 CACHE_SHARE = 0.5  # of the free memory that a split may take in the kernel's cache
 PATIENCE = 2.0  # seconds that the first batch may wait for the split to be read; a few gigabytes
 BLOCK = 1 << 20  # bytes of a plain read
-OTHER_FILES = 512  # open files of a process beside the shards of a split, generously
+OTHER_FILES = 256  # files that a process may still open beside the shards of a split
 COLD = 8  # batches that are asked for without looking, once a row was missing
 
 Batch = tuple[Tensor, Tensor]  # images (B, *shape) as stored, labels (B,) int64
@@ -111,9 +111,19 @@ class Mapped:
 
 
 def _allow_open(files: int) -> None:
-    """Each map holds its file open; a process may often have 1,024 of those, until it allows itself more."""
+    """Each map holds its file open; a process may often have 1,024 of those, until it allows itself more.
+
+    Raises UserError where the system allows no more.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    wanted = min(files + OTHER_FILES, hard) if hard != resource.RLIM_INFINITY else files + OTHER_FILES
+    open_now = len(list(Path("/dev/fd").iterdir()))  # those of other splits, too
+    wanted = open_now + files + OTHER_FILES
+    if resource.RLIM_INFINITY != hard < wanted:
+        raise UserError(
+            f"{files:,} shards to be mapped beside {open_now:,} open files; this system allows {hard:,}; make the "
+            "shards larger with transform --shard-mb, or raise the limit (ulimit -Hn).",
+            Exit.REFUSED,
+        )
     if soft != resource.RLIM_INFINITY and soft < wanted:
         resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 

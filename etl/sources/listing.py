@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from etl.sources.containers import Container, Entry, Folder, TooLarge
@@ -79,6 +80,7 @@ def is_system(path: str) -> bool:
     return name in SYSTEM_FILES or not SYSTEM_FOLDERS.isdisjoint(folders)
 
 
+@lru_cache(maxsize=1024)  # asked four times of each file's first folder
 def split_of(name: str) -> str | None:
     """'train' of 'Training', …; None of a word that names no split."""
     return SPLITS.get(name.strip().lower())

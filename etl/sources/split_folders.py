@@ -12,8 +12,9 @@ TAKES = frozenset({"mapping"})
 
 def fits(listing: Listing, options: Options) -> str | None:
     """Every folder with images is a split, or training and another split stand beside folders that are none."""
-    tops = {parts[0] for parts in _below(listing, listing.images) if len(parts) > 1}
-    labelled = [parts for parts in _below(listing, listing.images) if len(parts) > 2 and split_of(parts[0])]
+    below = _below(listing, listing.images)
+    tops = {parts[0] for parts in below if len(parts) > 1}
+    labelled = [parts for parts in below if len(parts) > 2 and split_of(parts[0])]
     splits = {split_of(parts[0]) for parts in labelled}
     if not splits or not (all(map(split_of, tops)) or (len(splits) > 1 and "train" in splits)):
         return None

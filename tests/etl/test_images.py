@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, TiffImagePlugin
 
-from etl.images import FORMATS, Facts, Unusable, eight_bit, facts, pixels, resized
+from etl.images import FORMATS, Facts, Unusable, eight_bit, facts, pixels, resized, silence_told
 from manifests.pixels import PixelContract
 from tests.makers import BLUE, GREEN, RED, UINT8, WHITE, array, contract, encoded, image, jpeg_bytes, quarters
 
@@ -501,3 +501,16 @@ class TestGeometry:
     @pytest.mark.parametrize(("side", "wide", "high"), [(29, 64, 224), (225, 64, 224), (58, 64, 224)])
     def test_sides_whose_quotient_rounds_up_are_cropped_like_others(self, side: int, wide: int, high: int):
         assert resized(Image.new("L", (side, side)), contract(high, wide, resize="crop")).size == (wide, high)
+
+
+class TestSilence:
+    """A picture that says nothing to a hash has the digest of its pixels, of the bytes that were measured."""
+
+    def test_of_other_bytes_there_is_none(self):
+        flat = encoded(Image.new("RGB", (20, 20), (9, 9, 9)))
+        seen = known(flat)
+        assert seen.pixels is not None
+        again = silence_told(seen._replace(pixels=None), lambda: flat, "#ffffff")
+        assert again == seen
+        other = encoded(Image.new("RGB", (20, 20), (8, 8, 8)))
+        assert silence_told(seen, lambda: other, "#ffffff").problem == "changed while it was read"

@@ -2,6 +2,7 @@ import io
 
 import numpy as np
 import pytest
+import simplejpeg
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
@@ -82,3 +83,11 @@ class TestScaled:
         assert jpeg.scaled(cmyk, "CMYK", (8, 8)) is None
         assert jpeg.scaled(b"", "RGB", (8, 8)) is None
         assert jpeg.scaled(b"GIF89a" + bytes(100), "RGB", (8, 8)) is None
+
+    def test_too_little_memory_says_nothing_of_the_file(self, monkeypatch: pytest.MonkeyPatch):
+        def hungry(*_: object, **__: object) -> None:
+            raise ValueError("Insufficient memory (case 4)")  # libjpeg's own words
+
+        monkeypatch.setattr(simplejpeg, "decode_jpeg", hungry)
+        with pytest.raises(MemoryError):
+            jpeg.scaled(encoded(image(64, 64)), "RGB", (8, 8))

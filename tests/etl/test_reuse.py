@@ -110,6 +110,32 @@ class TestLinked:
         assert index.splits == expected.splits
         assert all(is_sound(new, shard) for part in index.splits.values() for shard in part)
 
+    @pytest.mark.parametrize("name", ["rows.parquet", "index.json"])
+    @pytest.mark.parametrize("harm", ["gone", "other"])
+    def test_a_set_whose_tables_are_damaged_is_left_out(self, tmp_path: Path, name: str, harm: str):
+        place = class_folders(tmp_path / "source", {"a": 3, "b": 3})
+        _, old, _ = shards(recipe(place), tmp_path)
+        (old / name).unlink()
+        if harm == "other":
+            (old / name).write_bytes(b"{}")
+        write(place, {"a/new.png": png_bytes(seed=5000)})
+        second, _, _ = shards(recipe(place), tmp_path)
+        fresh, _, _ = shards(recipe(place), tmp_path / "fresh")
+        assert (second.counts["decoded"], second.counts["copied"], second.digest) == (7, 0, fresh.digest)
+
+    def test_the_newest_of_several_sets_serves_and_older_ones_what_it_has_not(self, tmp_path: Path):
+        place = class_folders(tmp_path / "source", {"a": 30, "b": 30})
+        shards(recipe(place, transform=SMALL), tmp_path)
+        for number in range(3):
+            write(place, {f"a/new-{number}.png": png_bytes(seed=5000 + number)})
+            last, _, _ = shards(recipe(place, transform=SMALL), tmp_path)
+            assert (last.counts["decoded"], last.counts["copied"]) == (1, 60 + number)
+        (place / "a/new-2.png").unlink()
+        again, _, _ = shards(recipe(place, transform={**SMALL, "shard_mb": 2}), tmp_path)
+        assert (again.counts["decoded"], again.counts["copied"]) == (0, 62)
+        fresh, _, _ = shards(recipe(place, transform={**SMALL, "shard_mb": 2}), tmp_path / "fresh")
+        assert again.digest == fresh.digest
+
     def test_other_classes_are_other_labels_and_no_shard_is_linked(self, tmp_path: Path):
         place = class_folders(tmp_path / "source", {"b": 30, "c": 30})
         _, old, _ = shards(recipe(place, transform=SMALL), tmp_path)

@@ -296,14 +296,26 @@ class TestOpenFiles:
     """Each shard's map holds a file open; the process allows itself as many as that takes."""
 
     def test_more_shards_than_open_files_were_allowed(self, tmp_path: Path) -> None:
-        shard_set(tmp_path, rows={"train": (1,) * 90})
+        shard_set(tmp_path, rows={"train": (1,) * 400, "val": (1,) * 300})
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/proc/self/fd").iterdir())) + 40, hard))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (len(list(Path("/dev/fd").iterdir())) + 40, hard))
         try:
-            with Batches(tmp_path, "train", 90, "cpu") as batches:
-                assert sum(len(labels) for _, labels in batches.epoch(1)) == 90
+            with Batches(tmp_path, "train", 90, "cpu") as train, Batches(tmp_path, "val", 90, "cpu") as val:
+                assert [sum(len(labels) for _, labels in each.epoch(1)) for each in (train, val)] == [400, 300]
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+    def test_more_than_the_system_allows_are_refused_with_the_remedy(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def limits(_: int) -> tuple[int, int]:
+            return 50, 60
+
+        shard_set(tmp_path)
+        monkeypatch.setattr(resource, "getrlimit", limits)
+        with pytest.raises(UserError, match=r"this system allows 60; make the shards larger") as caught:
+            Batches(tmp_path, "train", 4, "cpu")
+        assert caught.value.code == Exit.REFUSED
 
 
 class TestRefusal:

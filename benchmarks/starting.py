@@ -137,4 +137,4 @@ def shown(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main(*arguments(7, 5))
+    main(*arguments(5, 5))

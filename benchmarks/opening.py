@@ -1,4 +1,4 @@
-"""Opening a photograph once, in one process: all that extract writes down of it, against merely decoding it.
+"""Opening a photograph once, in one process: what extract and transform do with it, against merely decoding it.
 
     python -m benchmarks.opening [ROUNDS]
 
@@ -15,19 +15,15 @@ from functools import partial
 import imagehash
 from PIL import Image
 
+from benchmarks.decoding import SIZE, decoded, square
 from benchmarks.measure import photographs, report, rounds
 from etl import jpeg
-from etl.images import measured, sight
+from etl.images import measured, picture, sight
 from etl.measures import DETAIL_SIDE, hashes, small_grey
+from etl.transform import pixel_contract
+from manifests.recipe import Transform
 
 TOGETHER = 16  # as the engine sends them
-
-
-def decode(several: list[bytes]) -> None:
-    """Every pixel."""
-    for data in several:
-        with Image.open(io.BytesIO(data)) as image:
-            image.load()
 
 
 def digest_and_hashes(several: list[bytes]) -> object:
@@ -58,16 +54,35 @@ def main(count: int) -> None:
         for part in parts:
             work(part)
 
-    rivals: dict[str, Callable[[], object]] = {
-        "decode": partial(every, decode),
-        "digest, check and four hashes": partial(every, digest_and_hashes),
-        "all that extract writes down": partial(every, everything),
-        "imagehash.phash alone": partial(every, one_hash),
+    def compared(title: str, works: dict[str, Callable[[list[bytes]], object]], against: str, asked: float) -> None:
+        rivals = {name: partial(every, work) for name, work in works.items()}
+        seconds = rounds(rivals, count, time.process_time)
+        amounts, title = (
+            dict.fromkeys(rivals, len(data)),
+            f"{title} {len(data):,} photographs, one process, from memory",
+        )
+        report(title, seconds, amounts, "images/CPU-s", against, {next(iter(works)): asked})
+
+    contract = pixel_contract(Transform(size=(SIZE, SIZE)), "#ffffff")
+    works = {
+        "digest, check and four hashes": digest_and_hashes,
+        "all that extract writes down": everything,
+        "decode": of_each(decoded),
+        f"decode to {DETAIL_SIDE} px or more, Pillow": of_each(partial(decoded, least=DETAIL_SIDE)),
+        f"decode to {DETAIL_SIDE} px or more, simplejpeg": of_each(partial(scaled, least=DETAIL_SIDE)),
+        "imagehash.phash alone": one_hash,
     }
-    title = f"opening {len(data):,} photographs, one process, from memory"
-    asked = {"digest, check and four hashes": 1.11}
-    seconds = rounds(rivals, count, time.process_time)
-    report(title, seconds, dict.fromkeys(rivals, len(data)), "images/CPU-s", "decode", asked)
+    compared("opening", works, "decode", 1.11)
+    works = {"alacena": of_each(partial(picture, contract=contract)), "Pillow, its nearest scale": of_each(square)}
+    compared(f"decoding and resizing to {SIZE}²", works, "Pillow, its nearest scale", 1)
+
+
+def of_each(work: Callable[[bytes], object]) -> Callable[[list[bytes]], object]:
+    return lambda several: [work(data) for data in several]
+
+
+def scaled(data: bytes, least: int) -> object:
+    return jpeg.scaled(data, "RGB", (least, least))
 
 
 if __name__ == "__main__":

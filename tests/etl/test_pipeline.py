@@ -170,14 +170,6 @@ class TestDamage:
         shutil.rmtree(at)
         assert made(asked, tmp_path) == ["curate"]
 
-    def test_the_index_of_an_earlier_shard_set(self, tmp_path: Path):
-        source = class_folders(tmp_path / "s", {"a": 3, "b": 3})
-        at = folder(tmp_path, brought(recipe(source), tmp_path)["transform"])
-        (at / "index.json").write_text("{}")
-        error = refusal(recipe(source, augment={"copies": 1}), tmp_path)
-        assert str(error).startswith(f"{at}/index.json: damaged: ")
-        assert error.code == Exit.STALE
-
 
 class TestAsked:
     """What is in force is remembered as a recipe."""

@@ -64,9 +64,13 @@ def main(count: int, is_quick: bool) -> None:
             )
 
         def compared(
-            stage: str, forget: Callable[[], object], rival: str, work: Callable[[str], int], asked: float
+            stage: str,
+            make: Callable[[int], None],
+            forget: Callable[[], object],
+            rival: str,
+            work: Callable[[str], int],
+            asked: float,
         ) -> None:
-            make = built.extract if stage == "extract" else built.all
             rivals = {rival: partial(merely, work, files), stage: partial(make, WORKERS)}
             title = f"{stage} from {len(files):,} photographs"
             measured(f"{title}, {WORKERS} processes", rivals, rival, {stage: asked}, {stage: forget})
@@ -75,10 +79,9 @@ def main(count: int, is_quick: bool) -> None:
             measured(title, rivals, one, {two: 1.8}, dict.fromkeys(rivals, forget))
 
         merely(decode, files)  # once uncounted: the files lie in memory afterwards
-        compared("extract", built.forget, "decode", decode, 1.11)
-        compared(
-            "transform", partial(built.forget, "transform"), f"decode and resize to {SIZE}²", decode_and_resize, 0.8
-        )
+        compared("extract", built.extract, built.forget, "decode", decode, 1.11)
+        forget, rival = partial(built.forget, "transform"), f"decode and resize to {SIZE}²"
+        compared("transform", built.all, forget, rival, decode_and_resize, 0.8)
         again = partial(built.all, WORKERS)
         rivals = {"the first build": again, "one image added": again, "again, unchanged": again}
         title = f"extract, curate and transform from {len(files):,} photographs"

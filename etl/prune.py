@@ -31,27 +31,27 @@ def unused(asked: Recipe, dataset: DatasetStore) -> list[Unused]:
             needed.add(("transform", json.loads(facts.read_text("utf-8"))["transform"]))
         except (ValueError, KeyError):
             raise UserError(f"{facts}: damaged; remove {facts.parent} and train again.", Exit.STALE) from None
-    found: list[Unused] = []
+    found: list[tuple[Path, str]] = []
     data = {stage.digest for stage in dataset.published("transform") if ("transform", stage.key) in needed}
     for stage in ("extract", "curate", "augment", "transform", "features"):
         for entry in dataset.published(stage):
             is_needed = (stage, entry.key) in needed or (stage == "features" and entry.inputs.get("transform") in data)
             if not is_needed and all(step.found for step in steps if step.stage == stage):
-                found.append(_unused(dataset.folder(stage, entry.key), "no recipe in force and no run uses it"))
+                found.append((dataset.folder(stage, entry.key), "no recipe in force and no run uses it"))
     pictures = dataset.root / "thumbnails"
-    found += [_unused(pictures, "pictures of the review page; made again when looked at")] if pictures.is_dir() else []
+    found += [(pictures, "pictures of the review page; made again when looked at")] if pictures.is_dir() else []
     found += [
-        _unused(dataset.folder("suggest", old.key), "suggestions that newer ones took the place of")
+        (dataset.folder("suggest", old.key), "suggestions that newer ones took the place of")
         for old in dataset.published("suggest")[1:]
     ]
     patterns = (".*.tmp", "*/.*.tmp", "runs/*/*/.*.tmp")
     left = sorted(each for pattern in patterns for each in dataset.root.glob(pattern) if not is_alive(each))
-    found += [_unused(folder, "left by a process that was killed") for folder in left]
+    found += [(folder, "left by a process that was killed") for folder in left]
     spool = dataset.root / "spool"
     if spooled := {file.name for file in spool.glob("*")}:
         sources = [each.container for each in listings(asked.extract, spool)]
         used = {file.name for each in sources if isinstance(each, Tar) for file in (each.path, each.listing)}
-        found += [_unused(spool / name, "an archive that is no source any more") for name in sorted(spooled - used)]
+        found += [(spool / name, "an archive that is no source any more") for name in sorted(spooled - used)]
     return _weighed(found)
 
 
@@ -63,13 +63,9 @@ def remove(found: list[Unused]) -> None:
             each.path.unlink(missing_ok=True)
 
 
-def _unused(path: Path, why: str) -> Unused:
-    return Unused(path, 0, why)
-
-
-def _weighed(found: list[Unused]) -> list[Unused]:
+def _weighed(found: list[tuple[Path, str]]) -> list[Unused]:
     """With the bytes that are free when all of these are gone: shard sets share files, also with those that stay."""
-    files = [[file.stat() for file in (each.path, *each.path.rglob("*")) if file.is_file()] for each in found]
+    files = [[file.stat() for file in (path, *path.rglob("*")) if file.is_file()] for path, _ in found]
     names = Counter(status.st_ino for part in files for status in part)
     freed = [sum(s.st_size // s.st_nlink for s in part if names[s.st_ino] == s.st_nlink) for part in files]
-    return [each._replace(bytes=size) for each, size in zip(found, freed, strict=True)]
+    return [Unused(path, size, why) for (path, why), size in zip(found, freed, strict=True)]

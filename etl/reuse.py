@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
+from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -15,13 +16,13 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from manifests.digests import file_digest
 from manifests.pixels import PixelContract
 from manifests.shards import Index, Shard, Target, is_sound, read_index
-from manifests.store import DatasetStore, flush
+from manifests.store import DatasetStore, verify
 from manifests.table import read_table
 
 Numbers = npt.NDArray[np.int64]
+TABLES = ("index.json", "rows.parquet")
 VIEW = ["sha256", "view", "parameters"]  # what a row's pixels are made of, under one contract
 
 
@@ -56,7 +57,8 @@ class Earlier:
         yield from list(self._read)
         for stage in self._stages:
             folder = self._dataset.folder("transform", stage.key)
-            if not all(_is_whole(folder / name, stage.files.get(name)) for name in ("index.json", "rows.parquet")):
+            tables = {name: stage.files.get(name, "none") for name in TABLES}
+            if verify(folder, replace(stage, files=tables)):
                 continue
             index = read_index(folder)
             if index.contract.digest == self._contract.digest:
@@ -104,10 +106,6 @@ class Earlier:
         return missing
 
 
-def _is_whole(file: Path, sha256: str | None) -> bool:
-    return file.is_file() and file_digest(file) == sha256
-
-
 def _twins(parts: dict[str, pl.DataFrame], old: pl.DataFrame) -> dict[str, pl.DataFrame]:
     """Name → the rows of the old shard that holds the same views under the same classes, row by row."""
     same = [*VIEW, "class"]
@@ -133,7 +131,6 @@ def _link(origin: Path, place: Path) -> None:
         os.link(origin, place)
     except OSError:  # another disk, or one that has no links
         shutil.copyfile(origin, place)
-        flush(place)
 
 
 def _runs(members: pl.DataFrame) -> Iterator[tuple[int, int, int]]:

@@ -130,9 +130,9 @@ class Tar:
     def _kept(self) -> list[Entry] | None:
         try:
             rows = json.loads(self.listing.read_bytes())
-        except (OSError, ValueError):
+            return [Entry(path, size, self.stamp, offset) for path, size, offset in rows]
+        except (OSError, ValueError, TypeError):  # not there, or not as it was written: listed anew
             return None
-        return [Entry(path, size, self.stamp, offset) for path, size, offset in rows]
 
     def _found(self) -> list[Entry]:
         files: dict[str, Entry] = {}

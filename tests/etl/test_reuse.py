@@ -59,20 +59,25 @@ class TestCut:
     def test_rows_of_one_image_that_are_too_many_are_cut_by_number(self):
         assert list(cut(np.full(10, 7, np.int64), 0, 10, 4, BITS)) == [0, 4, 8]
 
-    def test_beginnings_of_a_real_size_fill_shards_by_half_at_the_least(self):
+    def test_of_many_rows_shards_are_filled_by_a_third_at_the_least_and_by_half_on_average(self):
         rows: Numbers = np.sort(np.random.default_rng(0).integers(0, 1 << BITS, 100_000))
         starts = np.array([*cut(rows, 0, len(rows), 400, BITS), len(rows)])
         assert np.diff(starts).min() >= 140
         assert np.diff(starts).mean() >= 200
 
 
+def grown(root: Path) -> tuple[Path, Path, Index]:
+    """A source of which shards were made, and one image since: the source, the shards, and their index."""
+    place = class_folders(root / "source", {"a": 30, "b": 30})
+    _, old, index = shards(recipe(place, transform=SMALL), root)
+    return write(place, {"a/new.png": png_bytes(seed=5000)}), old, index
+
+
 class TestLinked:
     """A shard that an earlier set has is the same file; it is not written a second time."""
 
     def test_an_added_image_leaves_all_shards_but_its_own(self, tmp_path: Path):
-        place = class_folders(tmp_path / "source", {"a": 30, "b": 30})
-        _, old, _ = shards(recipe(place, transform=SMALL), tmp_path)
-        write(place, {"a/new.png": png_bytes(seed=5000)})
+        place, old, _ = grown(tmp_path)
         second, new, index = shards(recipe(place, transform=SMALL), tmp_path)
         fresh, _, _ = shards(recipe(place, transform=SMALL), tmp_path / "fresh")
         assert second.digest == fresh.digest
@@ -84,18 +89,14 @@ class TestLinked:
         assert all(is_sound(new, shard) for part in index.splits.values() for shard in part)
 
     def test_sums_go_with_the_shards(self, tmp_path: Path):
-        place = class_folders(tmp_path / "source", {"a": 30, "b": 30})
-        shards(recipe(place, transform=SMALL), tmp_path)
-        write(place, {"a/new.png": png_bytes(seed=5000)})
+        place, _, _ = grown(tmp_path)
         asked = recipe(place, transform=SMALL)
         linked, made = (shards(asked, root)[1] / "rows.parquet" for root in (tmp_path, tmp_path / "fresh"))
         assert pl.read_parquet(linked).equals(pl.read_parquet(made))
 
     @pytest.mark.parametrize("harm", ["gone", "flipped"])
     def test_a_shard_that_is_damaged_is_decoded_again(self, tmp_path: Path, harm: str):
-        place = class_folders(tmp_path / "source", {"a": 30, "b": 30})
-        _, old, before = shards(recipe(place, transform=SMALL), tmp_path)
-        write(place, {"a/new.png": png_bytes(seed=5000)})
+        place, old, before = grown(tmp_path)
         _, _, expected = shards(recipe(place, transform=SMALL), tmp_path / "fresh")
         unchanged = {shard.sha256 for shard in expected.splits["train"]}
         harmed = next(shard for shard in before.splits["train"] if shard.sha256 in unchanged)
@@ -135,6 +136,9 @@ class TestLinked:
         assert (again.counts["decoded"], again.counts["copied"]) == (0, 62)
         fresh, _, _ = shards(recipe(place, transform={**SMALL, "shard_mb": 2}), tmp_path / "fresh")
         assert again.digest == fresh.digest
+        write(place, {"a/new-2.png": png_bytes(seed=5002)})  # which the newest set has not, but one before it
+        back, _, _ = shards(recipe(place, transform={**SMALL, "shard_mb": 2}), tmp_path)
+        assert (back.counts["decoded"], back.counts["copied"]) == (0, 63)
 
     def test_other_classes_are_other_labels_and_no_shard_is_linked(self, tmp_path: Path):
         place = class_folders(tmp_path / "source", {"b": 30, "c": 30})
@@ -150,9 +154,7 @@ class TestLinked:
         def refused(*_: object) -> None:
             raise PermissionError("no links here")
 
-        place = class_folders(tmp_path / "source", {"a": 30, "b": 30})
-        _, old, _ = shards(recipe(place, transform=SMALL), tmp_path)
-        write(place, {"a/new.png": png_bytes(seed=5000)})
+        place, old, _ = grown(tmp_path)
         monkeypatch.setattr(os, "link", refused)
         second, new, index = shards(recipe(place, transform=SMALL), tmp_path)
         fresh, _, _ = shards(recipe(place, transform=SMALL), tmp_path / "fresh")

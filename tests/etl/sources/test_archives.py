@@ -248,7 +248,7 @@ class TestListed:
         os.utime(archive, ns=(0, 0))
         assert [entry.path for entry in open_container(archive, spool).entries()] == ["a.jpg"]
 
-    @pytest.mark.parametrize("left", ["", '[["a.jpg", 1', "\x00"])
+    @pytest.mark.parametrize("left", ["", '[["a.jpg", 1', "\x00", "null", "[1]", '[["a.jpg", 1]]'])
     def test_a_damaged_list_is_made_again(self, tmp_path: Path, left: str):
         archive, spool = tarred(tmp_path / "a.tar", TREE), tmp_path / "spool"
         first = open_container(archive, spool).entries()

@@ -14,8 +14,8 @@ from etl import engine
 from etl.filling import Stored, as_stored
 from etl.images import Unusable, pixels
 from etl.keys import decoder
-from etl.opening import FILE_LIMIT
-from etl.sources.containers import PACKED, Container, Entry, Folder, TooLarge, open_container
+from etl.opening import read
+from etl.sources.containers import PACKED, Container, Entry, Folder, open_container
 from etl.sources.entries import readable
 from etl.sources.listing import is_image, is_system
 from manifests.errors import Exit, UserError
@@ -97,14 +97,9 @@ def opened(
 def _open(place: Place, *, contract: PixelContract) -> Opened:
     """In a worker: read and decode one file."""
     try:
-        data = place.container.read(place.entry, FILE_LIMIT)
-        return Opened(place.name, as_stored(pixels(data, contract), contract), None)
+        return Opened(place.name, as_stored(pixels(read(*place), contract), contract), None)
     except Unusable as reason:
         return Opened(place.name, None, str(reason))
-    except TooLarge:
-        return Opened(place.name, None, f"too large: over {FILE_LIMIT:,} bytes")
-    except OSError as error:
-        return Opened(place.name, None, f"unreadable: {error.strerror or error}")
 
 
 def _lost(place: Place, why: str) -> Opened:

@@ -23,20 +23,20 @@ class Job(NamedTuple):
 def look(jobs: list[Job], *, max_pixels: int, background: str, turned: bool) -> list[Facts]:
     """Read some files and say what they are."""
     found = measured([_sight(job, max_pixels, background) for job in jobs], turned=turned)
-    return [silence_told(facts, partial(_read, job), background) for facts, job in zip(found, jobs, strict=True)]
+    return [silence_told(facts, partial(read, *job), background) for facts, job in zip(found, jobs, strict=True)]
 
 
 def _sight(job: Job, max_pixels: int, background: str) -> Sight:
     try:
-        return sight(_read(job), max_pixels=max_pixels, background=background)
+        return sight(read(*job), max_pixels=max_pixels, background=background)
     except Unusable as reason:
         return Sight(Facts(problem=str(reason)))
 
 
-def _read(job: Job) -> bytes:
-    """Raises Unusable."""
+def read(container: Container, entry: Entry) -> bytes:
+    """All of a file's bytes. Raises Unusable."""
     try:
-        return job.container.read(job.entry, FILE_LIMIT)
+        return container.read(entry, FILE_LIMIT)
     except TooLarge:
         raise Unusable(f"too large: over {FILE_LIMIT:,} bytes") from None
     except OSError as error:
